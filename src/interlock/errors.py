@@ -1,0 +1,177 @@
+"""Every error interlock raises, and whose turn it is to act.
+
+    InterlockError
+    ├── ConfigError            the operator: correct the configuration (file, line and nearest name are given)
+    ├── RequestError           the caller: correct the request
+    │   ├── Unauthorized       the caller: send a key that exists
+    │   ├── NotFound           the caller: ask for something that exists
+    │   └── TooLarge           the caller: send less, or raise the stated limit
+    ├── Refused                the caller or the operator: no candidate may serve; every candidate's reason is listed
+    ├── Busy                   the caller: the same request again, later
+    ├── ProviderError          the router: consult the fallback table; the caller only when the table is exhausted
+    │   ├── RateLimited        wait as long as the provider says, or go to the next candidate
+    │   ├── Overloaded         next candidate
+    │   ├── TimedOut           next candidate, if the deadline leaves room
+    │   ├── Unreachable        retry once, then next candidate
+    │   ├── Garbled            next candidate: the provider answered, but not in its own protocol
+    │   ├── Rejected           nobody: the provider says the request itself is wrong
+    │   ├── Unauthenticated    the operator: the provider's credentials are wrong
+    │   └── OutOfFunds         the operator: the provider's account is empty
+    ├── LedgerError            the operator
+    │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
+    │   └── LedgerClosed       nobody: the process is going down
+    ├── SnapshotError          the learner: fall back to the last good snapshot
+    └── WeightsError           the operator: a weight file is missing, damaged or of another version
+
+`status` is the HTTP status the gateway gives, `code` the machine-readable name in the OpenAI error shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+
+class InterlockError(Exception):
+    """Base of all errors that interlock raises on purpose."""
+
+    status = 500
+    code = "internal_error"
+    kind = "server_error"  # the `type` field of the OpenAI error shape
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A half sentence that offers the nearest known name, or lists them when none is near."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(sorted(known)) if known else "none is known"
+
+
+class ConfigError(InterlockError):
+    """The configuration is wrong. `file`, `line` (from 1) and `path` (dotted key) say where."""
+
+    code = "config_error"
+
+    def __init__(self, problem: str, *, file: str = "", line: int = 0, path: str = "") -> None:
+        self.problem, self.file, self.line, self.path = problem, file, line, path
+        where = ":".join(str(part) for part in (file, line) if part)
+        super().__init__(": ".join(part for part in (where, path, problem) if part))
+
+
+class RequestError(InterlockError):
+    """The request is wrong. `param` names the field at fault."""
+
+    status, code, kind = 400, "invalid_request", "invalid_request_error"
+
+    def __init__(self, problem: str, *, param: str | None = None, code: str | None = None) -> None:
+        self.param = param
+        if code is not None:
+            self.code = code
+        super().__init__(problem)
+
+
+class Unauthorized(RequestError):
+    status, code, kind = 401, "invalid_api_key", "authentication_error"
+
+
+class NotFound(RequestError):
+    status, code = 404, "not_found"
+
+
+class TooLarge(RequestError):
+    status, code = 413, "request_too_large"
+
+
+class Refused(InterlockError):
+    """No candidate may serve the request. `reasons` maps each candidate's name to what stands against it."""
+
+    status, code, kind = 422, "no_permitted_candidate", "invalid_request_error"
+
+    def __init__(self, reasons: Mapping[str, Sequence[str]], decision_id: str = "") -> None:
+        self.reasons = {name: list(texts) for name, texts in reasons.items()}
+        self.decision_id = decision_id
+        listed = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in self.reasons.items())
+        super().__init__(f"no candidate may serve this request ({listed or 'the pool is empty'})")
+
+
+class Busy(InterlockError):
+    """A queue is full. `retry_after` is in seconds."""
+
+    status, code, kind = 429, "overloaded", "rate_limit_error"
+
+    def __init__(self, problem: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(problem)
+
+
+class ProviderError(InterlockError):
+    """A provider failed. `candidate` says which, `retry_after` (seconds) how long it asks to be left alone."""
+
+    status, code = 502, "provider_error"
+
+    def __init__(
+        self, problem: str, *, candidate: str = "", retry_after: float | None = None, upstream_status: int | None = None
+    ) -> None:
+        self.candidate, self.retry_after, self.upstream_status = candidate, retry_after, upstream_status
+        super().__init__(f"{candidate}: {problem}" if candidate else problem)
+
+
+class RateLimited(ProviderError):
+    status, code, kind = 429, "provider_rate_limited", "rate_limit_error"
+
+
+class Overloaded(ProviderError):
+    status, code = 503, "provider_overloaded"
+
+
+class TimedOut(ProviderError):
+    status, code = 504, "provider_timeout"
+
+
+class Unreachable(ProviderError):
+    code = "provider_unreachable"
+
+
+class Garbled(ProviderError):
+    code = "provider_garbled"
+
+
+class Rejected(ProviderError):
+    status, code, kind = 400, "provider_rejected_request", "invalid_request_error"
+
+
+class Unauthenticated(ProviderError):
+    code = "provider_authentication"
+
+
+class OutOfFunds(ProviderError):
+    code = "provider_out_of_funds"
+
+
+class LedgerError(InterlockError):
+    code = "ledger_error"
+
+
+class LedgerCorrupt(LedgerError):
+    """The hash chain breaks. `seq` is the first row that does not verify."""
+
+    def __init__(self, problem: str, seq: int) -> None:
+        self.seq = seq
+        super().__init__(f"row {seq}: {problem}")
+
+
+class LedgerClosed(LedgerError):
+    status, code = 503, "shutting_down"
+
+
+class SnapshotError(InterlockError):
+    code = "snapshot_error"
+
+
+class WeightsError(InterlockError):
+    code = "weights_error"

@@ -1,0 +1,304 @@
+"""The nouns. One file, no I/O, no behaviour beyond what can be derived from the fields.
+
+A `Request` becomes a `Context` (signals and a vector), guards give each `Candidate` its `Reason`s, a policy gives
+`Estimate`s, utilities and probabilities, and all of that is one `Decision`. Carrying it out yields an `Outcome`; people,
+judges and verifiers add `Feedback` later.
+
+Units everywhere: money in USD (prices in USD per million tokens), time in seconds, energy in joules, quality in [0, 1].
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Vector = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class Capability(Enum):
+    """Whether a candidate can do something. `UNKNOWN` is an answer: the capability guard says what it does with it."""
+
+    NO = "no"
+    UNKNOWN = "unknown"
+    YES = "yes"
+
+
+def new_id(prefix: str = "il") -> str:
+    """A sortable identifier: milliseconds since the epoch, then 72 random bits."""
+    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{os.urandom(9).hex()}"
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One turn. `content` is text, or the parts of a multimodal message as they came; `tool_calls` likewise."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        parts = self.content or []
+        return "\n".join(str(part.get("text", "")) for part in parts if part.get("type") in ("text", "input_text"))
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """What the caller will not accept: cost above `max_cost` USD, an answer after `deadline` seconds, quality below."""
+
+    max_cost: float | None = None
+    deadline: float | None = None
+    min_quality: float | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be routed. `needs` names required capabilities (`tools`, `json`, `image`, `audio`, `logprobs` ...)."""
+
+    id: str = msgspec.field(default_factory=new_id)
+    messages: tuple[Message, ...] = ()
+    model: str = "auto"
+    needs: frozenset[str] = frozenset()
+    tenant: str = ""
+    session: str = ""
+    program: str = ""
+    limits: Limits = Limits()
+    hints: Mapping[str, str] = msgspec.field(default_factory=dict)
+    max_tokens: int | None = None
+    stream: bool = False
+    seed: int | None = None
+    body: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user turn: what task-like signals look at."""
+        return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
+
+
+class Signal(msgspec.Struct, frozen=True, gc=False):
+    """A named fact about a request. `evidence` may quote the prompt, so the ledger drops it unless told otherwise."""
+
+    name: str
+    value: float | str | bool | None
+    confidence: float = 1.0
+    evidence: str = ""
+    seconds: float = 0.0
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A request as the policy sees it: its signals by name, and one dense vector (float32, length d, no bias term)."""
+
+    request: Request
+    signals: Mapping[str, Signal]
+    vector: Vector
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        signal = self.signals.get(name)
+        value = None if signal is None else signal.value
+        return float(value) if isinstance(value, int | float) else default
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a candidate before it is asked. `None` means unknown, never zero."""
+
+    price_in: float | None = None
+    price_out: float | None = None
+    price_cached: float | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: Mapping[str, Capability] = msgspec.field(default_factory=dict)
+    trust: str = "public"
+    quality: float | None = None
+    output_tokens: float | None = None
+    ttft: float | None = None
+    tokens_per_second: float | None = None
+    joules_per_token: float | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Anything that can be chosen. A model at two reasoning budgets is two candidates."""
+
+    name: str
+    provider: str
+    model: str
+    budget: str = ""
+    profile: Profile = Profile()
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """Fields set on every call to it, e.g. `{"reasoning_effort": "low"}`."""
+
+    def can(self, capability: str) -> Capability:
+        return self.profile.capabilities.get(capability, Capability.UNKNOWN)
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """What a policy expects of k candidates for n requests. Every array is (n, k) float64; NaN means no estimate."""
+
+    quality: Array
+    quality_std: Array
+    cost: Array
+    latency: Array
+    energy: Array
+
+
+class Reason(msgspec.Struct, frozen=True, gc=False):
+    """Why a guard rules a candidate out: `guard` and `code` for machines, `detail` for people, `remedy` what would help."""
+
+    guard: str
+    code: str
+    detail: str
+    remedy: str = ""
+
+
+class Considered(msgspec.Struct, frozen=True):
+    """One candidate's row in a decision. Forbidden candidates have probability 0 and at least one reason."""
+
+    candidate: str
+    reasons: tuple[Reason, ...]
+    quality: float
+    quality_std: float
+    cost: float
+    latency: float
+    energy: float
+    utility: float
+    probability: float
+
+    @property
+    def permitted(self) -> bool:
+        return not self.reasons
+
+    @property
+    def grade(self) -> str:
+        """`permitted`, `but for <guard>` when exactly one guard stands in the way, else `forbidden`."""
+        guards = {reason.guard for reason in self.reasons}
+        return "permitted" if not guards else f"but for {guards.pop()}" if len(guards) == 1 else "forbidden"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was considered, with which probability, and what was chosen (`None`: refused).
+
+    `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good` or `default_order`.
+    """
+
+    id: str
+    at: float
+    tenant: str
+    session: str
+    model: str
+    considered: tuple[Considered, ...]
+    chosen: str | None
+    policy: str
+    snapshot: str
+    config: str
+    seed: int
+    degraded: str = ""
+    signals: Mapping[str, Signal] = msgspec.field(default_factory=dict)
+    vector: Vector = msgspec.field(default_factory=lambda: np.zeros(0, np.float32))
+    seconds: float = 0.0
+
+    def row(self, candidate: str | None) -> Considered | None:
+        return next((row for row in self.considered if row.candidate == candidate), None)
+
+    @property
+    def probability(self) -> float:
+        """How likely the chosen candidate was; what off-policy evaluation divides by. 0 for a refusal."""
+        row = self.row(self.chosen)
+        return 0.0 if row is None else row.probability
+
+    @property
+    def runner_up(self) -> Considered | None:
+        """The permitted candidate with the highest utility among those not chosen."""
+        others = [row for row in self.considered if row.permitted and row.candidate != self.chosen]
+        return max(others, key=lambda row: row.utility, default=None)
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens as the provider counts them. `cached` is part of `input`; `reasoning` is part of `output`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """One call to one candidate inside an execution: why it was made and how it ended (`error` is an error code)."""
+
+    candidate: str
+    why: str
+    error: str = ""
+    usage: Usage = Usage()
+    cost: float = 0.0
+    seconds: float = 0.0
+    confidence: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What carrying out a decision cost and gave. `candidate` is the one whose answer was returned; cost sums all steps.
+
+    `quality` stays `None` until somebody other than the candidate itself has judged the answer.
+    """
+
+    decision: str
+    at: float
+    candidate: str | None
+    steps: tuple[Step, ...]
+    usage: Usage = Usage()
+    cost: float = 0.0
+    latency: float = 0.0
+    ttft: float | None = None
+    energy: float | None = None
+    finish: str = ""
+    error: str = ""
+    quality: float | None = None
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """A later score in [0, 1] for one decision, from a person, judge or verifier. The last from a source wins.
+
+    `revoked=True` withdraws the source's earlier score.
+    """
+
+    decision: str
+    at: float
+    score: float
+    source: str
+    tenant: str = ""
+    note: str = ""
+    revoked: bool = False
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A piece of a provider's answer in the OpenAI chat shape.
+
+    `raw` is the JSON to forward: one `chat.completion.chunk` when streaming, the whole `chat.completion` when not.
+    """
+
+    raw: bytes
+    text: str = ""
+    usage: Usage | None = None
+    finish: str = ""
+    confidence: float | None = None
+    energy: float | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What `Router.route` gives: the decision, how it went, the answer's text and the provider's own JSON."""
+
+    decision: Decision
+    outcome: Outcome
+    text: str
+    raw: bytes
+
+
+Names = Sequence[str]
