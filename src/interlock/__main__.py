@@ -1,0 +1,5 @@
+"""`python -m interlock` is the `interlock` command."""
+
+from .cli import main
+
+main()
