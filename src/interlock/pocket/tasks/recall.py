@@ -1,0 +1,57 @@
+"""Retrieval from the prompt: ``level`` key-value pairs, one asked for. The long form hides its pairs in filler text."""
+
+from __future__ import annotations
+
+from random import Random
+from string import ascii_uppercase
+
+from interlock.pocket.tasks.base import Forms, Instance, Task
+from interlock.pocket.tasks.strings import letters
+
+_MORE_TURNS = 7
+_FILLER = (
+    "The day was long and the road was dry.",
+    "No one knows what comes after this.",
+    "We keep the old list in a box.",
+    "Some of these words do not matter.",
+)
+
+
+def make(rng: Random, level: int) -> Instance:
+    """``level`` pairs of different capital letters and digits."""
+    keys = rng.sample(ascii_uppercase, level)
+    table = {key: str(rng.randrange(10)) for key in keys}
+    asked, *others = rng.sample(keys, min(level, 1 + _MORE_TURNS))
+    slots = {"pairs": " ".join(key + value for key, value in table.items()), "key": asked}
+    return Instance(slots, table[asked], turns=tuple((f" {key}", table[key]) for key in others))
+
+
+def make_long(rng: Random, level: int) -> Instance:
+    """``level`` pairs of two-letter keys and digits, a filler sentence after every eighth pair."""
+    keys = list(dict.fromkeys(letters(rng, 2) for _ in range(3 * level)))[:level]
+    table = {key: str(rng.randrange(10)) for key in keys}
+    parts = []
+    for index, (key, value) in enumerate(table.items(), start=1):
+        parts.append(key + value)
+        if index % 8 == 0:
+            parts.append(rng.choice(_FILLER))
+    asked, *others = rng.sample(keys, min(len(keys), 1 + _MORE_TURNS))
+    slots = {"pairs": " ".join(parts), "key": asked}
+    return Instance(slots, table[asked], turns=tuple((f" {key}", table[key]) for key in others))
+
+
+_FORMS = Forms(
+    compact="recall {pairs}: {key}",
+    paraphrases=(
+        "Recall the pairs {pairs}. What is the value of {key}",
+        "Here is a list of keys and values: {pairs}. Recall the value of {key}",
+        "Remember {pairs}. Now recall {key}",
+        "Given the table {pairs}, look up the key {key}",
+        "The table says {pairs}. Which value does it give for {key}",
+        "Search the list {pairs} for the key {key}",
+    ),
+    hidden=("{pairs}. And {key}", "We know {pairs}. Which number goes with {key}"),
+)
+
+RECALL = Task("recall", "retrieval", (2, 4, 6, 8, 10, 12, 16, 20), _FORMS, make)
+RECALL_LONG = Task("recall_long", "retrieval", (50, 100, 150, 200, 300, 400), _FORMS, make_long, unseen=True)

@@ -1,0 +1,255 @@
+"""Training a pocket model: packed rows, loss on completions only, AdamW with a long linear decay; resumable exactly.
+
+Every batch is a function of (seed, step) alone, so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from interlock.pocket.config import PocketConfig
+from interlock.pocket.document import Document
+from interlock.pocket.mix import Mix
+from interlock.pocket.model import PocketLM
+from interlock.pocket.tokenizer import PAD, TOKENIZER_HASH
+
+RUNGS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0}
+"""The shares of training at which a snapshot is kept: earlier ones are legitimate weaker models."""
+
+_LOG_EVERY = 20
+_SAVE_EVERY = 200
+_EMPTY_ROW_PATIENCE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything about a run but the model and the mix. ``tokens`` counts row positions, padding included."""
+
+    tokens: int
+    lr: float = 3e-3
+    rows: int = 13
+    row_length: int = 160
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.05
+    warmup: int = 50
+    decay_from: float = 0.5
+    clip: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.tokens // (self.rows * self.row_length))
+
+    def rate(self, step: int) -> float:
+        """The learning rate: linear warm-up, constant, then linear to zero over the last part."""
+        progress = step / self.steps
+        decay = min(1.0, (1.0 - progress) / (1.0 - self.decay_from))
+        return self.lr * min(1.0, (step + 1) / self.warmup) * decay
+
+
+FAMILY = {
+    "nano": Recipe(10_000_000, lr=5e-3, rows=6, warmup=200),
+    "micro": Recipe(16_000_000, lr=3e-3, rows=7, warmup=200),
+    "small": Recipe(18_000_000, lr=2e-3, rows=8, warmup=200),
+}
+"""The recipes behind the shipped generalists, all on the generalist mix from seed 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Packed rows: ``ids`` and ``document`` [rows, length]; ``at`` and ``targets`` the flat positions with a loss."""
+
+    ids: Tensor
+    document: Tensor
+    at: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The result of a run: the model in evaluation mode and what its weight file should carry."""
+
+    model: PocketLM
+    metadata: dict[str, str]
+
+
+def pack(documents: Iterator[Document], rows: int, length: int) -> Batch:
+    """Fill ``rows`` rows with whole documents, each into the first row with room.
+
+    Raises ValueError for a document longer than a row.
+    """
+    ids: NDArray[np.int64] = np.full((rows, length), PAD)
+    owner: NDArray[np.int64] = np.full((rows, length), -1)
+    target: NDArray[np.int64] = np.full((rows, length), -1)
+    used, misses, index = [0] * rows, 0, 0
+    while misses < _EMPTY_ROW_PATIENCE:
+        tokens, learned = next(documents)
+        size = len(tokens)
+        if size > length:
+            raise ValueError(f"a document of {size} tokens does not fit a row of {length}; raise row_length")
+        row = next((row for row in range(rows) if used[row] + size <= length), None)
+        if row is None:
+            misses += 1
+            continue
+        start, end = used[row], used[row] + size
+        ids[row, start:end] = tokens
+        owner[row, start:end] = index
+        target[row, start : end - 1] = np.where(learned[1:], tokens[1:], -1)
+        used[row], index = end, index + 1
+    at = np.flatnonzero(target >= 0)
+    return Batch(*(torch.from_numpy(array) for array in (ids, owner, at, target.reshape(-1)[at])))
+
+
+def fit(
+    config: PocketConfig,
+    mix: Mix,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str,
+    seed: int = 0,
+    device: str = "cpu",
+    start: PocketLM | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> Trained:
+    """Train a model, or continue the run found in ``out``; ``start`` trains that model's parameters that need it.
+
+    Writes ``last.pt`` (to resume), a snapshot a rung, ``log.jsonl`` (step, loss, rate, tokens, CPU seconds) and the
+    curve. ``report(step, loss)`` is called every few steps.
+
+    Raises ValueError if ``out`` holds a run of another configuration, or FloatingPointError if the loss is not finite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    model = (start or PocketLM(config)).to(device)
+    trainable = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    optimiser = torch.optim.AdamW(_groups(trainable, recipe), lr=recipe.lr, betas=recipe.betas, fused=True)
+    identity = {"name": name, "config": config.to_json(), "seed": seed, "recipe": asdict(recipe)}
+    step, spent = _resume(out, identity, trainable, optimiser)
+    began, recent = time.process_time() - spent, []
+    rungs = {max(1, round(share * recipe.steps)): rung for rung, share in RUNGS.items()}
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        while step < recipe.steps:
+            rng = Random(f"{name}:{seed}:{step}")
+            batch = pack(mix.documents(rng, step / recipe.steps), recipe.rows, recipe.row_length)
+            recent.append(_update(model, batch, optimiser, trainable, recipe, step, device))
+            step += 1
+            if step % _LOG_EVERY == 0 or step == recipe.steps:
+                loss = float(np.mean(recent))
+                recent.clear()
+                if not np.isfinite(loss):
+                    raise FloatingPointError(f"the loss of {name} is {loss} at step {step}; lower the learning rate")
+                row = {
+                    "step": step,
+                    "tokens": step * recipe.rows * recipe.row_length,
+                    "loss": round(loss, 4),
+                    "rate": round(recipe.rate(step - 1), 7),
+                    "cpu_s": round(time.process_time() - began, 1),
+                }
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                if report:
+                    report(step, loss)
+            if step in rungs:
+                _write(out / f"rung-{rungs[step].replace('/', 'of')}.pt", trainable)
+            if step % _SAVE_EVERY == 0 or step == recipe.steps:
+                state = {"identity": identity, "step": step, "cpu_s": time.process_time() - began}
+                state |= {"parameters": trainable, "optimiser": optimiser.state_dict()}
+                _write(out / "last.pt", state)
+    draw_curve(out)
+    log_hash = hashlib.sha256((out / "log.jsonl").read_bytes()).hexdigest()
+    metadata = {
+        "seed": str(seed),
+        "tokens_trained": str(recipe.steps * recipe.rows * recipe.row_length),
+        "train_log_sha256": log_hash,
+        "tokenizer_sha256": TOKENIZER_HASH,
+    }
+    return Trained(model.eval(), metadata)
+
+
+def read_log(out: Path) -> list[dict[str, float]]:
+    """The rows of a run's log, oldest first; rows that a resumed run wrote again replace the earlier ones."""
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    return [row for _, row in sorted({row["step"]: row for row in rows}.items())]
+
+
+def draw_curve(out: Path) -> Path | None:
+    """Draw ``curve.png`` from the log; None where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    rows = read_log(out)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([row["tokens"] / 1e6 for row in rows], [row["loss"] for row in rows])
+    axes.set(xlabel="million tokens", ylabel="loss on completions (nats a token)", yscale="log", title=out.name)
+    figure.savefig(out / "curve.png", dpi=120)
+    return out / "curve.png"
+
+
+def _update(
+    model: PocketLM,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    trainable: dict[str, torch.nn.Parameter],
+    recipe: Recipe,
+    step: int,
+    device: str,
+) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.rate(step)
+    logits = model(batch.ids.to(device), batch.document.to(device), batch.at.to(device))
+    loss = F.cross_entropy(logits, batch.targets.to(device))
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
+    optimiser.step()
+    return loss.item()
+
+
+def _groups(trainable: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, object]]:
+    """Decay the matrices of the blocks; never gains or embeddings."""
+    decayed = {key for key, value in trainable.items() if key.startswith("layers.") and value.ndim == 2}
+    return [
+        {"params": [trainable[key] for key in sorted(decayed)], "weight_decay": recipe.weight_decay},
+        {"params": [value for key, value in trainable.items() if key not in decayed], "weight_decay": 0.0},
+    ]
+
+
+def _resume(
+    out: Path,
+    identity: dict[str, object],
+    trainable: dict[str, torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+) -> tuple[int, float]:
+    path = out / "last.pt"
+    if not path.exists():
+        (out / "log.jsonl").unlink(missing_ok=True)
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    if state["identity"] != identity:
+        raise ValueError(f"{out} holds another run: {state['identity']}; this one is {identity}")
+    with torch.no_grad():
+        for key, value in trainable.items():
+            value.copy_(state["parameters"][key])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"], state["cpu_s"]
+
+
+def _write(path: Path, value: object) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(value, partial)
+    os.replace(partial, path)
