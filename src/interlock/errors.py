@@ -15,8 +15,12 @@
     │   ├── Unreachable        retry once, then next candidate
     │   ├── Garbled            next candidate: the provider answered, but not in its own protocol
     │   ├── Rejected           nobody: the provider says the request itself is wrong
+    │   │   ├── TooLong        next candidate: the request exceeds this one's context window or body limit
+    │   │   └── Unsupported    next candidate: this provider's protocol cannot express the request
+    │   ├── NoSuchModel        the operator: the provider does not serve the configured model
     │   ├── Unauthenticated    the operator: the provider's credentials are wrong
-    │   └── OutOfFunds         the operator: the provider's account is empty
+    │   ├── OutOfFunds         the operator: the provider's account is empty
+    │   └── Skipped            next candidate: not called, since its breaker is open or the deadline leaves no room
     ├── LedgerError            the operator
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
     │   └── LedgerClosed       nobody: the process is going down
@@ -145,12 +149,34 @@ class Rejected(ProviderError):
     status, code, kind = 400, "provider_rejected_request", "invalid_request_error"
 
 
+class TooLong(Rejected):
+    code = "context_length_exceeded"
+
+
+class Unsupported(Rejected):
+    code = "provider_cannot_express_request"
+
+
+class NoSuchModel(ProviderError):
+    code = "provider_no_such_model"
+
+
 class Unauthenticated(ProviderError):
     code = "provider_authentication"
 
 
 class OutOfFunds(ProviderError):
     code = "provider_out_of_funds"
+
+
+class Skipped(ProviderError):
+    """No call was made. `cause` says why: `breaker_open`, `deadline` or `attempts`."""
+
+    status, code = 503, "candidate_skipped"
+
+    def __init__(self, problem: str, *, cause: str, candidate: str = "") -> None:
+        self.cause = cause
+        super().__init__(problem, candidate=candidate)
 
 
 class LedgerError(InterlockError):
