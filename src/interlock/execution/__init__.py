@@ -1,0 +1,24 @@
+"""How a decision is carried out: one file a strategy, one table for what happens when a call fails."""
+
+from __future__ import annotations
+
+from .base import Executor, Run, Strategy
+from .calls import Board, Calls
+from .fallback import TABLE, Action, Fallback, Walker
+from .single import Single
+
+STRATEGIES: dict[str, type[Strategy]] = {"single": Single}
+
+__all__ = [
+    "STRATEGIES",
+    "TABLE",
+    "Action",
+    "Board",
+    "Calls",
+    "Executor",
+    "Fallback",
+    "Run",
+    "Single",
+    "Strategy",
+    "Walker",
+]

@@ -1,0 +1,172 @@
+"""Carrying out a decision: an executor starts a run, a run yields the answer's chunks and ends with one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol, Self
+
+from ..errors import ConfigError, InterlockError, nearest
+from ..providers.base import Chunks, Provider
+from ..types import Candidate, Chunk, Decision, Outcome, Request, Step, Usage
+from .calls import CANCELLED, Board, Calls
+from .cost import add
+from .fallback import Fallback, Walker
+
+
+class Strategy(Protocol):
+    """How a decision is carried out. It may call permitted candidates only, and only through `calls`."""
+
+    def carry_out(self, calls: Calls, walker: Walker) -> Chunks: ...
+
+
+class Run:
+    """An answer in the making: iterate it for the chunks; afterwards `outcome` is set, however it ended.
+
+    A run ends when it is exhausted, when it raises (`ProviderError`, or the cancellation of the task that awaits it) or
+    with `aclose`, which also ends the upstream call: a client went away. `on_done` is called exactly once, before the
+    end is reported to whoever iterates. `aclose` must not be called while another task awaits the next chunk: cancel
+    that task instead.
+    """
+
+    def __init__(self, decision: Decision, calls: Calls, chunks: Chunks, on_done: Callable[[Outcome], None]) -> None:
+        self.decision = decision
+        self._outcome: Outcome | None = None
+        self._calls, self._chunks, self._on_done = calls, chunks, on_done
+        self._began = calls.clock()
+        self._ttft: float | None = None
+        self._finish = ""
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """Whose answer this is; `None` before the first chunk."""
+        return self._calls.served
+
+    @property
+    def ended(self) -> bool:
+        return self._outcome is not None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended. Raises `RuntimeError` before the end."""
+        if self._outcome is None:
+            raise RuntimeError(f"the run of decision {self.decision.id} has not ended: exhaust or close it first")
+        return self._outcome
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The calls made so far that have ended."""
+        return tuple(self._calls.steps)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        try:
+            chunk = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            self._end("")
+            raise
+        except InterlockError as error:
+            self._end(error.code)
+            raise
+        except asyncio.CancelledError:
+            self._end(CANCELLED)
+            raise
+        except BaseException:
+            self._end(InterlockError.code)
+            raise
+        self._note(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop, end the upstream call and settle the outcome. Does nothing after the end."""
+        try:
+            await self._chunks.aclose()
+        finally:
+            self._end("" if self._whole() else CANCELLED)
+
+    def _note(self, chunk: Chunk) -> None:
+        if self._ttft is None and self._calls.request.stream:
+            self._ttft = self._calls.clock() - self._began
+        if chunk.finish:
+            self._finish = chunk.finish
+
+    def _whole(self) -> bool:
+        """Whether the last call brought its answer to the end, so that nobody missed anything."""
+        steps = self._calls.steps
+        return bool(steps) and not steps[-1].error
+
+    def _end(self, error: str) -> None:
+        if self._outcome is not None:
+            return
+        steps, usage = self.steps, Usage()
+        for step in steps:
+            usage = add(usage, step.usage)
+        self._outcome = Outcome(
+            decision=self.decision.id,
+            at=time.time(),
+            candidate=None if self.candidate is None else self.candidate.name,
+            steps=steps,
+            usage=usage,
+            cost=sum(step.cost for step in steps),
+            latency=self._calls.clock() - self._began,
+            ttft=self._ttft,
+            energy=self._calls.energy,
+            finish=self._finish,
+            error=error,
+        )
+        self._on_done(self._outcome)
+
+
+class Executor:
+    """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call.
+
+    Raises `ConfigError` when a candidate names a provider that is not there.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        candidates: Iterable[Candidate],
+        strategy: Strategy,
+        board: Board,
+        fallback: Fallback | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.providers, self.strategy, self.board = dict(providers), strategy, board
+        self.candidates = {candidate.name: candidate for candidate in candidates}
+        self.fallback = fallback or Fallback()
+        self._clock, self._walker = clock, Walker(self.fallback, sleep, draw)
+        for candidate in self.candidates.values():
+            if candidate.provider not in self.providers:
+                raise ConfigError(
+                    f"candidate {candidate.name!r} names the unknown provider {candidate.provider!r}; "
+                    f"{nearest(candidate.provider, list(self.providers))}",
+                    path="candidates",
+                )
+
+    def start(self, request: Request, decision: Decision, on_done: Callable[[Outcome], None] = lambda _: None) -> Run:
+        """Nothing is called before the first chunk is asked for. The request's deadline counts from here.
+
+        Raises `ValueError` for a decision that refuses: there is nothing to carry out.
+        """
+        if decision.chosen is None:
+            raise ValueError(f"decision {decision.id} is a refusal")
+        limit = request.limits.deadline
+        calls = Calls(
+            request,
+            decision,
+            self.candidates,
+            self.providers,
+            self.board,
+            clock=self._clock,
+            deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
+            max_attempts=self.fallback.max_attempts,
+        )
+        return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done)

@@ -1,0 +1,153 @@
+"""The calls of one run: which candidates may still be called, in which order, and a step for every one that was.
+
+Whatever a strategy does, it does through `Calls`, so these hold for every strategy: a candidate that the decision did
+not permit is never called, no call begins without room in the attempts, the deadline and the breaker, and every call
+ends as exactly one recorded `Step`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Protocol
+
+from ..errors import ProviderError, Skipped, TimedOut
+from ..providers.base import Call, Chunks, Provider
+from ..types import Candidate, Chunk, Decision, Request, Step, Usage
+from .cost import cost_of
+
+log = logging.getLogger("interlock.execution")
+
+CANCELLED = "cancelled"
+
+
+class Board(Protocol):
+    """The circuit breakers. `begin` is False when a candidate must not be called; every True is followed by `end`."""
+
+    def begin(self, candidate: str) -> bool: ...
+
+    def end(self, candidate: str, error: str | None, seconds: float, retry_after: float | None = None) -> None: ...
+
+
+class Calls:
+    """Makes calls on behalf of one run and records them in `steps`.
+
+    `permitted` holds the decision's permitted candidates: the chosen one, then the others by falling utility.
+    `deadline` is on `clock`'s scale, like every time here. `energy` sums what the providers reported over all calls,
+    in joules, and is `None` as long as none did.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        decision: Decision,
+        candidates: Mapping[str, Candidate],
+        providers: Mapping[str, Provider],
+        board: Board,
+        *,
+        clock: Callable[[], float],
+        deadline: float,
+        max_attempts: int,
+    ) -> None:
+        self.request, self.decision, self.deadline, self.clock = request, decision, deadline, clock
+        self.permitted = tuple(candidates[name] for name in order(decision))
+        self.steps: list[Step] = []
+        self.served: Candidate | None = None
+        self.energy: float | None = None
+        self._providers, self._board = providers, board
+        self._attempts_left = max_attempts
+
+    def remaining(self) -> float:
+        return self.deadline - self.clock()
+
+    def expected_seconds(self, candidate: Candidate) -> float:
+        """How long the decision expects `candidate` to take; 0 when it does not know."""
+        row = self.decision.row(candidate.name)
+        return row.latency if row is not None and math.isfinite(row.latency) else 0.0
+
+    def expected_cost(self, candidate: Candidate) -> float:
+        row = self.decision.row(candidate.name)
+        return math.inf if row is None or math.isnan(row.cost) else row.cost
+
+    async def send(self, candidate: Candidate, why: str) -> Chunks:
+        """One call. Raises a `ProviderError`; `Skipped` when the call was not begun for want of room."""
+        self._admit(candidate, why)
+        began, code, retry_after = self.clock(), CANCELLED, None
+        usage: Usage | None = None
+        confidence: float | None = None
+        answered = False
+        stream = self.request.stream
+        try:
+            call = Call(self.request, candidate, stream, self.deadline)
+            async with aclosing(self._providers[candidate.provider].send(call)) as chunks:
+                while (chunk := await self._next(chunks, candidate)) is not None:
+                    answered = True
+                    usage = chunk.usage or usage
+                    confidence = chunk.confidence if chunk.confidence is not None else confidence
+                    if chunk.energy is not None:
+                        self.energy = (self.energy or 0.0) + chunk.energy
+                    if chunk.finish or not stream:
+                        code = ""  # the answer is whole, even if the caller stops listening now
+                    yield chunk
+            code = ""
+        except ProviderError as error:
+            code, retry_after = error.code, error.retry_after
+            raise
+        finally:
+            seconds = self.clock() - began
+            self._board.end(candidate.name, code or None, seconds, retry_after)
+            counted = usage if usage is not None or answered else Usage()
+            self.steps.append(
+                Step(
+                    candidate=candidate.name,
+                    why=why,
+                    error=code,
+                    usage=usage or Usage(),
+                    cost=cost_of(counted, candidate.profile),
+                    seconds=seconds,
+                    confidence=confidence,
+                )
+            )
+
+    def _admit(self, candidate: Candidate, why: str) -> None:
+        """Raises `Skipped` and records the step unless the call may begin; the breaker's slot is then taken."""
+        if candidate not in self.permitted:
+            raise ValueError(f"{candidate.name!r} is not among the candidates that decision {self.decision.id} permits")
+        expected = self.expected_seconds(candidate) if self.steps else 0.0
+        if self._attempts_left <= 0:
+            cause, problem = "attempts", "every attempt is used up"
+        elif self.remaining() <= expected:
+            cause, problem = "deadline", f"it takes {expected:.3g} s and the deadline leaves {self.remaining():.3g} s"
+        elif not self._board.begin(candidate.name):
+            cause, problem = "breaker_open", "its circuit breaker is open"
+        else:
+            self._attempts_left -= 1
+            return
+        self.steps.append(Step(candidate=candidate.name, why=why, error=cause))
+        raise Skipped(problem, cause=cause, candidate=candidate.name)
+
+    async def _next(self, chunks: Chunks, candidate: Candidate) -> Chunk | None:
+        """The next chunk, `None` at the end. The deadline is kept here too, whatever the provider does."""
+        try:
+            async with asyncio.timeout(self.remaining()):
+                return await anext(chunks, None)
+        except TimeoutError as error:
+            raise TimedOut("the deadline passed", candidate=candidate.name) from error
+        except ProviderError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a provider may be a stranger's; it becomes a ProviderError
+            # The text of a stranger's exception may quote the prompt, so only its type and place are kept.
+            place = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+            log.error("provider of %s raised %s at %s", candidate.name, type(error).__name__, place)
+            raise ProviderError(f"the provider raised {type(error).__name__}", candidate=candidate.name) from None
+
+
+def order(decision: Decision) -> list[str]:
+    """The permitted candidates' names: the chosen one first, then by falling utility, unknown utilities last."""
+    rows = [row for row in decision.considered if row.permitted]
+    rows.sort(key=lambda row: (row.candidate != decision.chosen, math.inf if math.isnan(row.utility) else -row.utility))
+    return [row.candidate for row in rows]
