@@ -122,7 +122,11 @@ class ProviderError(InterlockError):
         self, problem: str, *, candidate: str = "", retry_after: float | None = None, upstream_status: int | None = None
     ) -> None:
         self.candidate, self.retry_after, self.upstream_status = candidate, retry_after, upstream_status
-        super().__init__(f"{candidate}: {problem}" if candidate else problem)
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        problem = super().__str__()
+        return f"{self.candidate}: {problem}" if self.candidate else problem
 
 
 class RateLimited(ProviderError):
