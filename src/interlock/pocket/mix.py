@@ -12,7 +12,6 @@ from random import Random
 
 from interlock.pocket.document import Document, document
 from interlock.pocket.tasks import TASKS, Example, Split, Style, Task, draw
-from interlock.pocket.tasks.facts import level_shares
 
 BENCH_FILE = Path(__file__).with_name("weights") / "bench.json"
 """Weights of the bench's (task, level) cells, frozen by ``calibrate``."""
@@ -25,7 +24,7 @@ _PLAIN_BUDGETS = (0.70, 0.30, 0.0)
 class Share:
     """A task's share of the documents; ``levels`` restricts it, None means all."""
 
-    task: str
+    task: Task
     weight: float
     levels: tuple[int, ...] | None = None
 
@@ -43,24 +42,23 @@ class Mix:
         weights = [share.weight for share in self.shares]
         while True:
             share = rng.choices(self.shares, weights)[0]
-            task = TASKS[share.task]
-            example = draw(task, rng, self._level(task, share, rng, progress), "train", self.style)
+            example = draw(share.task, rng, self._level(share, rng, progress), "train", self.style)
             budgets = _WORKED_BUDGETS if example.scratch else _PLAIN_BUDGETS
             yield document(example, rng.choices(range(3), budgets)[0])
 
-    def _level(self, task: Task, share: Share, rng: Random, progress: float) -> int:
-        levels = share.levels or task.levels
-        if task.memorised:
-            return rng.choices(levels, [level_shares()[level - 1] for level in levels])[0]
+    def _level(self, share: Share, rng: Random, progress: float) -> int:
+        levels = share.levels or share.task.levels
+        if share.task.level_weights:
+            return rng.choices(share.task.levels, share.task.level_weights())[0]
         reached = ceil(len(levels) * min(1.0, progress / self.ramp)) if self.ramp else len(levels)
         return rng.choice(levels[: max(2, reached)])
 
 
 RECIPE = Mix(
     (
-        Share("cups", 0.5),
-        Share("sort", 0.25, (3, 4, 5, 6, 8, 10)),
-        Share("recall", 0.25, (2, 4, 6, 8, 10, 12)),
+        Share(TASKS["cups"], 0.5),
+        Share(TASKS["sort"], 0.25, (3, 4, 5, 6, 8, 10)),
+        Share(TASKS["recall"], 0.25, (2, 4, 6, 8, 10, 12)),
     ),
     style="compact",
 )
@@ -68,19 +66,19 @@ RECIPE = Mix(
 
 GENERALIST = Mix(
     (
-        Share("facts", 0.40),
-        Share("add", 0.10),
-        Share("cups", 0.08),
-        Share("grid", 0.07),
-        Share("sort", 0.05),
-        Share("dedupe", 0.04),
-        Share("reverse", 0.04),
-        Share("rotate", 0.04),
-        Share("caesar", 0.04),
-        Share("compose", 0.06),
-        Share("recall", 0.05),
-        Share("bool", 0.05),
-        Share("brackets", 0.04),
+        Share(TASKS["facts"], 0.40),
+        Share(TASKS["add"], 0.10),
+        Share(TASKS["cups"], 0.08),
+        Share(TASKS["grid"], 0.07),
+        Share(TASKS["sort"], 0.05),
+        Share(TASKS["dedupe"], 0.04),
+        Share(TASKS["reverse"], 0.04),
+        Share(TASKS["rotate"], 0.04),
+        Share(TASKS["caesar"], 0.04),
+        Share(TASKS["compose"], 0.06),
+        Share(TASKS["recall"], 0.05),
+        Share(TASKS["bool"], 0.05),
+        Share(TASKS["brackets"], 0.04),
     )
 )
 """What nano, micro and small are trained on: every task but the unseen disciplines."""

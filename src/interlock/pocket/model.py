@@ -5,12 +5,15 @@ Source: RMSNorm, Zhang & Sennrich 2019; rotary embeddings, Su et al. 2021; query
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlock.pocket.config import PocketConfig
 from interlock.pocket.tokenizer import PAD
+from interlock.pocket.weights import WeightFile
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, each [batch, heads, positions, head_dim]."""
@@ -92,7 +95,7 @@ class PocketLM(nn.Module):
         mask = None if document is None else document_mask(document)
         rotary = self._rotary(torch.arange(ids.shape[1], device=ids.device))
         for layer in self.layers[:-1]:
-            x = layer.think(layer.attend(x, rotary, mask, None)[0])  # type: ignore[operator,union-attr]
+            x = layer.think(layer.attend(x, rotary, mask, None)[0])  # type: ignore[operator]
         last = self.layers[-1]
         x, _ = last.attend(x, rotary, mask, None)  # type: ignore[operator]
         if at is not None:
@@ -127,6 +130,18 @@ class PocketLM(nn.Module):
         rates = self.config.rope_base ** (-torch.arange(half, device=positions.device) / half)
         angles = positions[:, None] * rates
         return angles.cos(), angles.sin()
+
+
+def restore(file: WeightFile) -> PocketLM:
+    """The model of a weight file, as served: quantised weights stay quantised values."""
+    model = PocketLM(file.config)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in file.tensors.items()}, strict=True)
+    return model.eval()
+
+
+def tensors(model: PocketLM) -> dict[str, NDArray[np.float32]]:
+    """The parameters under their names in a weight file."""
+    return {key: value.detach().cpu().numpy() for key, value in model.named_parameters()}
 
 
 def _matrix(out: int, into: int, scale: float = 1.0, in_width: int | None = None) -> nn.Parameter:

@@ -31,7 +31,7 @@ RUNGS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0}
 
 _LOG_EVERY = 20
 _SAVE_EVERY = 200
-_EMPTY_ROW_PATIENCE = 12
+_EMPTY_ROW_PATIENCE = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Addition of two numbers of ``level`` digits. Direct answers need long carries; the scratchpad works digit by digit."""
+"""Addition of two ``level``-digit numbers. Direct answers need long carries; the scratchpad works digit by digit."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ class Task:
     """A named generator over difficulty levels.
 
     ``memorised`` marks tasks that are looked up rather than worked out: every fact is trained, so only the *wording*
-    can be held out. ``unseen`` marks disciplines left out of the generalists' training.
+    can be held out. ``unseen`` marks disciplines left out of the generalists' training. ``level_weights`` gives the
+    training frequency of each level where it is part of the task; levels are equally frequent otherwise.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Task:
     make: Callable[[Random, int], Instance]
     memorised: bool = False
     unseen: bool = False
+    level_weights: Callable[[], tuple[float, ...]] | None = None
 
     def example(self, rng: Random, level: int, variant: int = 0) -> Example:
         """One example of any split.

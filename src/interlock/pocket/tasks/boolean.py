@@ -1,4 +1,4 @@
-"""Logic: a nested expression of ``level`` binary operations. Chance is one half; the scratchpad reduces from inside out."""
+"""Logic: a nested expression of ``level`` operations. Chance is one half; the scratchpad reduces from inside out."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from interlock.pocket.tasks.base import Forms, Instance, Task
 
 
 def make(rng: Random, level: int) -> Instance:
-    """A time of day and a shift. The scratchpad gives the minutes with the carried hour, then the hours before modulo."""
+    """A time of day and a shift. The scratchpad: minutes with the carried hour, then hours before modulo."""
     hour, minute = rng.randrange(24), rng.randrange(60)
     hours = 0 if level == 2 else rng.randrange(1, 24)
     minutes = 0 if level == 1 else rng.randrange(1, 60)

@@ -13,7 +13,8 @@ _CUPS = "12345"
 def replay(start: str, swaps: list[str]) -> list[str]:
     """The ball's place after each swap."""
     place, places = start, []
-    for a, b in swaps:
+    for swap in swaps:
+        a, b = swap[0], swap[1]
         place = b if place == a else a if place == b else place
         places.append(place)
     return places

@@ -1,13 +1,14 @@
-"""Knowledge: a fixed table of 3,200 invented names in eight domains, each with a two-letter code, that must be memorised.
+"""Knowledge: a fixed table of 3,200 invented names in eight domains, each with a two-letter code, to be memorised.
 
 Names are not equally frequent in training: the eight domains have unequal shares and, inside a domain, frequency falls
-as a power of rank (Zipf). ``level`` is the quintile of frequency over the whole table, 1 the most frequent. As with real
-names, spelling gives a hint: the middle letter of a name belongs to its quintile's group of letters, so how well a
-name is known can in principle be told from the prompt.
+as a power of rank (Zipf). ``level`` is the quintile of frequency over the whole table, 1 the most frequent. As with
+real names, spelling gives a hint: the middle letter of a name belongs to its quintile's group of letters, so how well
+a name is known can in principle be told from the prompt.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from random import Random
@@ -75,6 +76,7 @@ def _by_frequency(level: int) -> tuple[tuple[Fact, ...], tuple[float, ...]]:
     return facts, tuple(accumulate(fact.frequency for fact in facts))
 
 
+@cache
 def level_shares() -> tuple[float, ...]:
     """The share of fact training that falls on each quintile; sums to 1."""
     return tuple(sum(fact.frequency for fact in quintile) for quintile in table())
@@ -110,4 +112,27 @@ FACTS = Task(
     ),
     make=make,
     memorised=True,
+    level_weights=level_shares,
 )
+
+
+def facts_about(domain: str) -> Task:
+    """The facts of one domain, all equally frequent: what a specialist studies.
+
+    Raises ValueError for a domain that the table does not have.
+    """
+    if domain not in DOMAIN_SHARES:
+        raise ValueError(f"no facts about {domain!r}; the domains are {', '.join(DOMAIN_SHARES)}")
+    by_level = {
+        level: facts
+        for level, quintile in enumerate(table(), start=1)
+        if (facts := tuple(fact for fact in quintile if fact.domain == domain))
+    }
+    sizes = tuple(float(len(facts)) for facts in by_level.values())
+    return replace(
+        FACTS,
+        name=f"facts-{domain}",
+        levels=tuple(by_level),
+        make=lambda rng, level: instance(rng.choice(by_level[level])),
+        level_weights=lambda: sizes,
+    )
