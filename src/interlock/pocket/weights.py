@@ -21,16 +21,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from interlock.errors import WeightsError
 from interlock.pocket.config import PocketConfig
 
 Precision = Literal["int8", "fp16", "fp32"]
 Floats = NDArray[np.float32]
 
 _ADAPTER_TENSOR = re.compile(r"layers\.(\d+)\.(wqkv|wo|w1|w2)\.(a|b)")
-
-
-class WeightsError(ValueError):
-    """A weight file that must not be served: damaged, altered, of the wrong shape or not finite."""
 
 
 @dataclass(frozen=True, slots=True)
