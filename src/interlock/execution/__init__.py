@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .base import Executor, Run, Strategy
 from .calls import Board, Calls
+from .cascade import Cascade
 from .fallback import TABLE, Action, Fallback, Walker
 from .single import Single
 
-STRATEGIES: dict[str, type[Strategy]] = {"single": Single}
+STRATEGIES: dict[str, type[Strategy]] = {"single": Single, "cascade": Cascade}
 
 __all__ = [
     "STRATEGIES",
@@ -15,6 +16,7 @@ __all__ = [
     "Action",
     "Board",
     "Calls",
+    "Cascade",
     "Executor",
     "Fallback",
     "Run",

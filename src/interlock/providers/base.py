@@ -30,7 +30,7 @@ class Provider(Protocol):
 
     Not streaming: exactly one chunk, whose `raw` is the whole `chat.completion`. Streaming: any number of chunks, each
     `raw` one `chat.completion.chunk` without SSE framing; `raw` is empty for what the caller did not ask to see (the
-    usage, as a rule). Usage arrives once, no later than with the last chunk.
+    usage, as a rule). `usage` counts the whole answer; where several chunks carry one, the last holds.
 
     Nothing is sent before the first chunk is asked for. Closing the generator, or cancelling the task that awaits it,
     ends the upstream call. `call.deadline` is kept.
