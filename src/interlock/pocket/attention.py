@@ -51,7 +51,8 @@ class DecodeRows:
         keys[rows, :, self.positions] = k
         values[rows, :, self.positions] = v
         scores = np.matmul(q[:, :, None, :], keys.transpose(0, 1, 3, 2))
-        return np.matmul(_softmax(scores, self._hidden), values)[:, :, 0]
+        mixed: Floats = np.matmul(_softmax(scores, self._hidden), values)
+        return mixed[:, :, 0]
 
     @cached_property
     def _hidden(self) -> Floats:

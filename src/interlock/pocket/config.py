@@ -40,9 +40,7 @@ class PocketConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"PocketConfig.{name} must be positive, got {getattr(self, name)}")
         if self.d % self.heads or (self.d // self.heads) % 2:
-            raise ValueError(
-                f"PocketConfig.d={self.d} must split into heads={self.heads} of even width"
-            )
+            raise ValueError(f"PocketConfig.d={self.d} must split into heads={self.heads} of even width")
 
     @property
     def head_dim(self) -> int:
@@ -65,7 +63,7 @@ class PocketConfig:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor a full model has; matrices are [out, in]."""
         d, f, h = self.d, self.ffn_mult * self.d, self.head_dim
-        table: dict[str, tuple[int, ...]] = {name: (self.vocab, d) for name in ("e0", "e1", "e2")}
+        table: dict[str, tuple[int, ...]] = dict.fromkeys(("e0", "e1", "e2"), (self.vocab, d))
         for i in range(self.layers):
             block = {"g1": (d,), "g2": (d,), "wqkv": (3 * d, d), "qn": (h,), "kn": (h,),
                      "wo": (d, d), "w1": (f, d), "w2": (d, f)}  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 from interlock.pocket.attention import TILE, DecodeRows, PromptChunk, reach
 from interlock.pocket.kv_cache import CacheRow, KVCache, PrefixCache
 from interlock.pocket.requests import Delta, TokenLogprob, Usage
-from interlock.pocket.sampling import Sampler, log_softmax, top
+from interlock.pocket.sampling import Sampler, choose, log_softmax, top
 from interlock.pocket.tokenizer import VOCAB
 from interlock.pocket.transcript import FinishReason, Piece, Transcript
 from interlock.pocket.transformer import Batch, Transformer
@@ -31,7 +31,8 @@ _PROMPT_TOKENS_A_STEP = 64
 class Job:
     """One completion on its way through an engine.
 
-    ``on_delta`` and ``on_end`` are called from the thread that steps the engine and must not block.
+    The callbacks run in the thread that steps the engine and must not block; of ``on_end`` and ``on_fail`` exactly
+    one is called, once.
     Setting ``cancelled`` from any thread ends the job before the next step.
     """
 
@@ -43,6 +44,7 @@ class Job:
     top_logprobs: int = 0
     on_delta: Callable[[Delta], None]
     on_end: Callable[[Job], None]
+    on_fail: Callable[[Job, Exception], None]
     cancelled: bool = False
     finish: FinishReason | None = None
     generated: list[int] = field(default_factory=list)
@@ -147,12 +149,17 @@ class Engine:
         if not len(picked):
             return
         logprobs = log_softmax(self.model.logits(x[picked]))
-        for row, row_logprobs in zip(rows, logprobs, strict=False):
-            if self._emit(row.owner, row_logprobs):
+        jobs = [*(row.owner for row in rows), *(reading.job for reading, _ in finished)]
+        tokens = choose([job.sampler for job in jobs], logprobs)
+        chosen = logprobs[np.arange(len(jobs)), tokens].tolist()
+        for job, token, logprob, row_logprobs in zip(jobs, tokens, chosen, logprobs, strict=True):
+            self._emit(job, token, logprob, row_logprobs)
+        for row in rows:
+            if row.owner.finish:
                 row.arena.remove(row)
-        for (reading, _), row_logprobs in zip(finished, logprobs[len(rows) :], strict=True):
+        for reading, _ in finished:
             self._reading.remove(reading)
-            if not self._emit(reading.job, row_logprobs):
+            if not reading.job.finish:
                 self._cache.add(reading.job, reading.keys, reading.values, reading.done)
 
     def _batch(self, rows: list[CacheRow[Job]], chunks: list[tuple[_Reading, PromptChunk]]) -> Batch:
@@ -208,23 +215,21 @@ class Engine:
         self._prompt_tokens += n
         return _Reading(job, chain, keys, values, job.cached)
 
-    def _emit(self, job: Job, logprobs: Floats) -> bool:
-        """Choose and report the job's next token; whether the job has ended."""
-        token = job.sampler.choose(logprobs)
+    def _emit(self, job: Job, token: int, logprob: float, row: Floats) -> None:
+        """Report a job's next token, and its end if that is it."""
         self._generated_tokens += 1
         job.generated.append(token)
         job.first_token = job.first_token or perf_counter()
         piece = job.transcript.feed(token)
-        if job.transcript.finish is None and len(job.generated) == job.limit:
+        job.finish = job.transcript.finish
+        if job.finish is None and len(job.generated) == job.limit:
             job.finish, piece = "length", _joined(piece, job.transcript.flush())
-        alternatives = tuple((VOCAB[i], p) for i, p in top(logprobs, job.top_logprobs)) if job.top_logprobs else ()
-        entry = TokenLogprob(VOCAB[token], float(logprobs[token]), piece.answering, alternatives)
+        alternatives = tuple((VOCAB[i], p) for i, p in top(row, job.top_logprobs)) if job.top_logprobs else ()
+        entry = TokenLogprob(VOCAB[token], logprob, piece.answering, alternatives)
         job.tokens.append(entry)
         job.on_delta(Delta(piece.reasoning, piece.text, (entry,)))
-        job.finish = job.finish or job.transcript.finish
         if job.finish:
             self._end(job)
-        return job.finish is not None
 
     def _end(self, job: Job) -> None:
         job.ended = perf_counter()
@@ -268,5 +273,3 @@ class Engine:
 
 def _joined(first: Piece, second: Piece) -> Piece:
     return Piece(first.reasoning + second.reasoning, first.text + second.text, first.answering)
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from interlock.errors import RequestError
 from interlock.pocket.transcript import FinishReason
@@ -73,8 +74,7 @@ class Usage:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(NamedTuple):
     """A generated token, its natural log-probability at temperature 1 and the likeliest alternatives."""
 
     token: str
@@ -83,8 +83,7 @@ class TokenLogprob:
     top: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What one step added to a completion. ``tokens`` may outnumber the text: specials have none."""
 
     reasoning: str = ""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from interlock.pocket.tokenizer import ANS, CHK, EOS, REFUSE, decode
+from interlock.pocket.tokenizer import ANS, CHK, EOS, REFUSE, SIZE, decode
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+
+_TEXT = tuple(decode((token,)) for token in range(SIZE))
 
 
 class Piece(NamedTuple):
@@ -38,12 +41,14 @@ class Transcript:
         if self._thinking:
             self.reasoning_tokens += 1
             self._thinking = token != ANS
-            shown = "\n" if token == CHK else decode((token,))
+            shown = "\n" if token == CHK else _TEXT[token]
             self.reasoning += shown
             return Piece(shown, "", False)
         self.refused |= token == REFUSE
-        searched = max(0, len(self.text) - max(map(len, self._stop), default=0))
-        self.text += decode((token,))
+        self.text += _TEXT[token]
+        if not self._stop:
+            return self.flush()
+        searched = max(0, self._shown - max(map(len, self._stop)))
         found = [at for stop in self._stop if (at := self.text.find(stop, searched)) >= 0]
         if found:
             self.text, self.finish = self.text[: min(found)], "stop"
@@ -60,6 +65,4 @@ class Transcript:
 
     def _held(self) -> int:
         """Length of the longest end of the text that begins a stop string."""
-        return max(
-            (n for stop in self._stop for n in range(1, len(stop)) if self.text.endswith(stop[:n])), default=0
-        )
+        return max((n for stop in self._stop for n in range(1, len(stop)) if self.text.endswith(stop[:n])), default=0)

@@ -58,6 +58,11 @@ class Transformer:
         nothing = np.zeros((1, config.d), np.float32)
         self._tables = [np.concatenate([tensors[name], nothing]) for name in ("e0", "e1", "e2")]
         self._gains = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 1}
+        scale = np.float32(config.head_dim**-0.5)  # of attention scores, applied to q once
+        self._head_gains = [
+            np.stack([tensors[f"layers.{i}.qn"] * scale, tensors[f"layers.{i}.kn"]])[:, None]
+            for i in range(config.layers)
+        ]
         names = [f"layers.{i}.{matrix}" for i in range(config.layers) for matrix in _MATRICES]
         self._matrices = {name: pieces(tensors[name]) for name in names}
         self._matrices["head"] = pieces(tensors["e0" if config.tied else "head"])
@@ -89,15 +94,11 @@ class Transformer:
         """Next-token logits [rows, vocab] of residual-stream rows [rows, d]."""
         return self._linear("head", self._norm(x, "gf"), None)
 
-    def _attention(
-        self, i: int, x: Floats, batch: Batch, rotary: tuple[Floats, Floats], mask: Floats | None
-    ) -> Floats:
+    def _attention(self, i: int, x: Floats, batch: Batch, rotary: tuple[Floats, Floats], mask: Floats | None) -> Floats:
         config, name = self.config, f"layers.{i}."
         qkv = self._linear(name + "wqkv", self._norm(x, name + "g1"), mask)
         qkv = qkv.reshape(len(x), 3, config.heads, config.head_dim)
-        scale = np.float32(config.head_dim**-0.5)
-        gains = np.stack([self._gains[name + "qn"] * scale, self._gains[name + "kn"]])[:, None]
-        qk = _rotate(_rms(qkv[:, :2], config.eps) * gains, *rotary)
+        qk = _rotate(_rms(qkv[:, :2], config.eps) * self._head_gains[i], *rotary)
         mixed, at = np.empty((len(x), config.heads, config.head_dim), np.float32), 0
         for segment in batch.segments:
             rows = slice(at, at := at + segment.count)

@@ -187,9 +187,7 @@ def _header(payload: bytes) -> dict[str, str]:
     return dict(header["__metadata__"])
 
 
-def _check(
-    tensors: Mapping[str, Floats], config: PocketConfig, header: Mapping[str, str], *, where: str
-) -> None:
+def _check(tensors: Mapping[str, Floats], config: PocketConfig, header: Mapping[str, str], *, where: str) -> None:
     expected = _adapter_shapes(tensors, config, header, where) if header.get("base") else config.shapes()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or extra:
