@@ -121,4 +121,5 @@ def call(
     prompt: str = "hi", *, stream: bool = False, deadline: float | None = None, options: Any = None, **fields: Any
 ) -> Call:
     request = Request(messages=(Message("user", prompt),), stream=stream, **fields)
-    return Call(request, Candidate(name="m", provider="p", model="served-name", options=options or {}), stream, deadline)
+    candidate = Candidate(name="m", provider="p", model="served-name", options=options or {})
+    return Call(request, candidate, stream, deadline)

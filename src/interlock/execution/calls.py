@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-from ..errors import ProviderError, Skipped, TimedOut
+from ..errors import Garbled, ProviderError, Skipped, TimedOut
 from ..providers.base import Call, Chunks, Provider
 from ..types import Candidate, Chunk, Decision, Request, Step, Usage
 from .cost import cost_of
@@ -93,9 +93,12 @@ class Calls:
                     if chunk.finish or not stream:
                         code = ""  # the answer is whole, even if the caller stops listening now
                     yield chunk
+            if not answered:
+                raise Garbled("the provider gave no answer")
             code = ""
         except ProviderError as error:
             code, retry_after = error.code, error.retry_after
+            error.candidate = error.candidate or candidate.name
             raise
         finally:
             seconds = self.clock() - began
@@ -136,14 +139,14 @@ class Calls:
             async with asyncio.timeout(self.remaining()):
                 return await anext(chunks, None)
         except TimeoutError as error:
-            raise TimedOut("the deadline passed", candidate=candidate.name) from error
+            raise TimedOut("the deadline passed") from error
         except ProviderError:
             raise
         except Exception as error:  # noqa: BLE001 - a provider may be a stranger's; it becomes a ProviderError
             # The text of a stranger's exception may quote the prompt, so only its type and place are kept.
             place = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
             log.error("provider of %s raised %s at %s", candidate.name, type(error).__name__, place)
-            raise ProviderError(f"the provider raised {type(error).__name__}", candidate=candidate.name) from None
+            raise ProviderError(f"the provider raised {type(error).__name__}") from None
 
 
 def order(decision: Decision) -> list[str]:

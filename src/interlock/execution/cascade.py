@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ..errors import ConfigError, ProviderError, Rejected
+from ..errors import ConfigError, ProviderError
 from ..providers.base import Chunks
 from ..types import Candidate, Chunk
 from .calls import Calls
@@ -22,8 +22,9 @@ class Cascade:
     """Stages by expected cost, or as configured; a stage's answer is returned when it convinces.
 
     An answer convinces when `verifier` says so, and without its word when its confidence reaches `threshold`. An answer
-    without a confidence does not convince: ask for one (`logprobs: true` in the candidate's options) or give a verifier.
-    The last stage needs to convince nobody. Every stage's cost counts, and a stage that fails is left for the next one.
+    without a confidence does not convince: ask for one (`logprobs: true` in the candidate's options), or give a
+    verifier. The last stage needs to convince nobody. Every stage's cost counts; a stage that fails is left for the
+    next one.
 
     When streaming, a stage that may be rejected is held back until it is judged; the last stage streams through. When
     every later stage fails, the best answer that was held back is returned rather than nothing.
@@ -83,7 +84,7 @@ class Cascade:
                     begun = True
                     yield chunk
         except ProviderError as error:
-            if begun or not held or isinstance(error, Rejected):
+            if begun or not held or walker.rules.action(error) is Action.REFUSE:
                 raise
             calls.served = held_by
             for chunk in held:

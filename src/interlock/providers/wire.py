@@ -156,20 +156,24 @@ class Writer:
         self._head = {"id": id, "created": int(time.time()) if created is None else created, "model": model}
 
     def completion(self, message: Mapping[str, Any], finish: str, usage: Usage | None, **extra: Any) -> bytes:
-        """A whole `chat.completion`; `extra` fields go into its only choice."""
-        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **extra}
+        """A whole `chat.completion`; `extra` fields that are not `None` go into its only choice."""
+        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish, **_known(extra)}
         counted = {} if usage is None else {"usage": usage_json(usage)}
         return msgspec.json.encode({**self._head, "object": "chat.completion", "choices": [choice], **counted})
 
     def delta(self, delta: Mapping[str, Any], finish: str | None = None, **extra: Any) -> bytes:
         """One `chat.completion.chunk`."""
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, **extra}
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, **_known(extra)}
         return msgspec.json.encode({**self._head, "object": "chat.completion.chunk", "choices": [choice]})
 
     def usage(self, usage: Usage) -> bytes:
         """The last chunk of a stream whose caller asked for the usage."""
         body = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage_json(usage)}
         return msgspec.json.encode(body)
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def wants_usage(request: Request) -> bool:
