@@ -1,0 +1,37 @@
+"""Embedding: what the prompt is about, as a dense unit vector from the packaged static encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..encoder import WHOLE, Encoder, excerpt
+from ..types import Request, Signal
+from .base import Reading
+from .text import strip_preamble
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """`value` is None: the vector is the message. `confidence` is the share of the question's characters that was read.
+
+    Fixed few-shot preambles are cut off. Texts without any word or symbol give the zero vector.
+    """
+
+    encoder: Encoder = field(default_factory=Encoder.load, repr=False)
+
+    name: ClassVar[str] = "embedding"
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(str(i) for i in range(self.encoder.dim))
+
+    def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
+        question, examples = strip_preamble(request.prompt)
+        text, covered = excerpt(question)
+        evidence = f"{examples} worked examples cut off" if examples else ""
+        if covered < 1:
+            evidence += f"{'; ' if evidence else ''}read {WHOLE} of {len(question)} characters: beginning, end and windows between"
+        return Reading(Signal(self.name, None, covered, evidence), self.encoder.embed(self.encoder.tokenizer.encode(text)))

@@ -1,0 +1,129 @@
+"""Structure: what can be counted in a prompt. Counts are log-scaled, so a step from 3 to 4 digits or list items shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..encoder import excerpt
+from ..types import Request, Signal
+from .base import Reading
+from .text import strip_preamble
+
+# Every byte becomes its class: U upper, l lower, d digit, x beyond ASCII, c control; punctuation and space stay.
+_CLASS = bytes(
+    0x55 if 65 <= b <= 90 else 0x6C if 97 <= b <= 122 else 0x64 if 48 <= b <= 57 else 0x78 if b >= 128
+    else 0x63 if (b < 32 and b not in (9, 10, 13)) or b == 127 else b
+    for b in range(256)
+)  # fmt: skip
+_NUMBER = re.compile(rb"d+(?:[.,]d+)*")
+_UPPER = re.compile(rb"U{2,}")
+_WORD = re.compile(rb"[Ulxd]+")
+_CAPITALISED = re.compile(rb"(?<![Uldx])U[lx]+")
+_CODE_WORD = re.compile(rb"(?<![Uldx])U{1,3}d+(?![Uldx])")
+_SENTENCE = re.compile(rb"[.!?]+(?=\s|$)")
+_CLOCK = re.compile(rb"dd?:dd")
+_BRACKET = re.compile(rb"[()\[\]{}<>]")
+_LOGIC = re.compile(r"\b(?:and|or|not|xor|if|then|implies|T|F|true|false)\b", re.IGNORECASE)
+_CHOICE = re.compile(r"(?m)^[ \t]*\(?[A-Ja-j1-9][).:][ \t]")
+_BULLET = re.compile(r"(?m)^[ \t]*(?:[-*•]|\d+\.)[ \t]")
+_PROGRAM = re.compile(
+    r"```|\b(?:def|class|return|import|function|lambda|elif|const|void|SELECT|struct|assert|printf?|var)\b[ \t]*[\w(\"'{*:]"
+    r"|[;{}][ \t]*(?:\n|$)|=>|->|==|!=|\w\(\w*\)"
+)
+_LATEX = re.compile(r"\\[a-zA-Z]+|\$[^$\n]+\$|[\^_]\{")
+_LINK = re.compile(r"https?://|www\.")
+_OPENING = frozenset(b"([{<")
+
+_COUNTS: tuple[tuple[str, float], ...] = (
+    ("characters", 1e5), ("words", 1e4), ("lines", 1e3), ("sentences", 200), ("digits", 500), ("numbers", 200),
+    ("longest_number", 20), ("longest_word", 40), ("longest_upper", 24), ("upper_runs", 50), ("capitalised", 200),
+    ("code_words", 400), ("distinct_upper", 26), ("commas", 200), ("colons", 50), ("semicolons", 50), ("questions", 10),
+    ("exclamations", 10), ("quotes", 50), ("round", 60), ("square", 60), ("curly", 60), ("angle", 60), ("open", 20),
+    ("depth", 12), ("plus", 20), ("minus", 20), ("times", 20), ("slashes", 20), ("equals", 20), ("percent", 20),
+    ("currency", 20), ("clock_times", 10), ("logic", 30), ("choices", 12), ("bullets", 50), ("program", 100),
+    ("latex", 50), ("links", 10), ("examples", 10), ("control", 20),
+)  # fmt: skip
+_SHARES = ("upper_share", "digit_share", "symbol_share", "non_ascii_share")
+_INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
+
+
+def _depths(classes: bytes) -> tuple[int, int]:
+    """How many brackets stay open at the end, and the deepest nesting. Kinds are not told apart."""
+    level = deepest = 0
+    for bracket in _BRACKET.findall(classes)[:1_000]:
+        level = level + 1 if bracket[0] in _OPENING else max(0, level - 1)
+        deepest = max(deepest, level)
+    return level, deepest
+
+
+def _longest(runs: list[bytes]) -> int:
+    return max(map(len, runs), default=0)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """`value` names the form: code, math, data, choice, list, question, prose or empty."""
+
+    name: ClassVar[str] = "structure"
+    requires: ClassVar[tuple[str, ...]] = ()
+    columns: ClassVar[tuple[str, ...]] = (*(name for name, _ in _COUNTS), *_SHARES)
+
+    def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
+        prompt = request.prompt
+        question, examples = strip_preamble(prompt)
+        text, covered = excerpt(question)
+        counts, shares = count(text, len(prompt), examples)
+        columns = np.minimum(1.0, np.log1p(counts) * _INVERSE)
+        return Reading(Signal(self.name, _form(counts, text), confidence=covered), [*columns.tolist(), *shares])
+
+
+def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple[float, ...]]:
+    """Raw counts in the order of the columns, and the shares of upper case, digits, symbols and non-ASCII."""
+    raw = text.encode("utf-8", "replace")
+    classes = raw.translate(_CLASS)
+    of = classes.count
+    numbers, upper, words = _NUMBER.findall(classes), _UPPER.findall(classes), _WORD.findall(classes)
+    digits, uppers, beyond = of(b"d"), of(b"U"), of(b"x")
+    letters = uppers + of(b"l")
+    visible = max(1, len(classes) - of(b" ") - of(b"\n"))
+    brackets = of(b"(") + of(b"[") + of(b"{") + of(b"<")
+    still_open, depth = _depths(classes) if brackets else (0, 0)
+    longest_run = max(re.findall(r"[A-Z]{2,}", text), key=len) if upper else ""
+    return [
+        characters, len(words), of(b"\n") + 1, len(_SENTENCE.findall(classes)), digits, len(numbers),
+        _longest(numbers), _longest(words), len(longest_run), len(upper), len(_CAPITALISED.findall(classes)),
+        len(_CODE_WORD.findall(classes)), len(set(longest_run)), of(b","), of(b":"), of(b";"), of(b"?"),
+        of(b"!"), of(b'"') + of(b"'") + of(b"`"), of(b"(") + of(b")"), of(b"[") + of(b"]"), of(b"{") + of(b"}"),
+        of(b"<") + of(b">"), still_open,
+        depth, of(b"+"), of(b"-"), of(b"*"), of(b"/"), of(b"="), of(b"%"),
+        of(b"$") + text.count("€") + text.count("£"), len(_CLOCK.findall(classes)), len(_LOGIC.findall(text)),
+        len(_CHOICE.findall(text)), len(_BULLET.findall(text)), len(_PROGRAM.findall(text)),
+        len(_LATEX.findall(text)) if "\\" in text or "$" in text or "^" in text else 0, len(_LINK.findall(text)), examples, of(b"c"),
+    ], (uppers / max(1, letters), digits / visible, max(0, visible - letters - digits - beyond) / visible, beyond / visible)  # fmt: skip
+
+
+_AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
+
+
+def _form(counts: list[float], text: str) -> str:
+    def has(name: str) -> float:
+        return counts[_AT[name]]
+
+    if not has("words") and not text.strip():
+        return "empty"
+    if text.lstrip()[:1] in "{[" and text.rstrip()[-1:] in "}]":
+        return "data"
+    if has("program") >= 3:
+        return "code"
+    if has("latex") or has("plus") + has("times") + has("equals") >= 2:
+        return "math"
+    if has("choices") >= 2:
+        return "choice"
+    if has("bullets") >= 2:
+        return "list"
+    return "question" if has("questions") else "prose"
