@@ -8,6 +8,7 @@ more field `interlock`, the explanation; in a stream it is in the first chunk. F
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,10 +87,12 @@ def _give_error(exchange: Exchange, error: InterlockError, identity: bytes) -> N
 
 def _served_by(run: Run, identity: bytes) -> bytes:
     candidate = run.candidate
-    if candidate is None:
-        return identity
-    pool = b"x-interlock-pool: pocket\r\n" if candidate.provider == "pocket" else b""
-    return identity + header(b"x-interlock-model", candidate.name) + pool
+    return identity if candidate is None else identity + _names(candidate.name, candidate.provider)
+
+
+@lru_cache(1024)
+def _names(candidate: str, provider: str) -> bytes:
+    return header(b"x-interlock-model", candidate) + (b"x-interlock-pool: pocket\r\n" if provider == "pocket" else b"")
 
 
 def _explained(raw: bytes, parsed: parse.Parsed, run: Run) -> bytes:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 JSON = b"content-type: application/json\r\n"
 EVENTS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
+FLUSH_ABOVE = 16 * 1024  # bytes gathered in one tick
+
 Handler = Callable[["Exchange"], Coroutine[Any, Any, None]]
 
 STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -24,7 +26,7 @@ STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() 
 
 def header(name: bytes, value: str) -> bytes:
     """One response header line. Control characters and what latin-1 lacks are replaced, so a value cannot end the line."""
-    clean = "".join(c if c.isprintable() else " " for c in value)
+    clean = value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
     return name + b": " + clean.encode("latin-1", "replace") + b"\r\n"
 
 
@@ -33,6 +35,8 @@ class Exchange:
     `write` and `end`. When the client goes away, the handler's task is cancelled."""
 
     __slots__ = (
+        "_pending",
+        "_pending_size",
         "body",
         "chunked",
         "connection",
@@ -64,6 +68,8 @@ class Exchange:
         self.body = bytearray()
         self.has_turn = self.received = self.started = self.response_complete = False
         self.status = 0
+        self._pending: list[bytes] = []
+        self._pending_size = 0
         self.task: asyncio.Task[None] | None = None
 
     def text(self, name: bytes) -> str:
@@ -81,15 +87,31 @@ class Exchange:
         """Start a streamed response. HTTP/1.0 clients get it unchunked, ended by the end of the connection."""
         self.started, self.status = True, status
         framing = b"transfer-encoding: chunked\r\n\r\n" if self.chunked else b"\r\n"
-        self.connection.transport.write(self._head(status, headers) + framing)
+        self._send(self._head(status, headers) + framing)
 
     def write(self, data: bytes) -> None:
-        self.connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        """One piece of a streamed response. Pieces of one event-loop tick leave together, at its end."""
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def end(self) -> None:
         if self.chunked:
-            self.connection.transport.write(b"0\r\n\r\n")
+            self._send(b"0\r\n\r\n")
+        self._flush()
         self._finish()
+
+    def _send(self, data: bytes) -> None:
+        """The event loop makes a system call of every write, so a burst of events is gathered; none waits for a timer."""
+        if not self._pending:
+            self.connection.loop.call_soon(self._flush)
+        self._pending.append(data)
+        self._pending_size += len(data)
+        if self._pending_size > FLUSH_ABOVE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            pending, self._pending, self._pending_size = self._pending, [], 0
+            self.connection.transport.write(b"".join(pending))
 
     @property
     def congested(self) -> bool:
