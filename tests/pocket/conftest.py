@@ -1,0 +1,66 @@
+"""Random pocket models: real files with random weights, enough for everything but accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interlock.pocket.config import PocketConfig
+from interlock.pocket.weights import Floats, save, write_manifest
+
+TINY = PocketConfig(d=48, layers=2, heads=3, context=256)
+
+Weights = dict[str, Floats]
+
+
+def random_tensors(config: PocketConfig, seed: int = 0) -> Weights:
+    rng = np.random.default_rng(seed)
+    # Gains near 1 and rows of norm about 1, as in a trained model: sharp enough that sampling has choices to make.
+    return {
+        name: (1 + 0.1 * rng.standard_normal(shape) if len(shape) == 1 else rng.standard_normal(shape) / shape[1] ** 0.5)
+        .astype(np.float32)
+        for name, shape in config.shapes().items()
+    }  # fmt: skip
+
+
+def random_adapter(config: PocketConfig, rank: int, seed: int) -> Weights:
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in config.shapes().items():
+        if name.rpartition(".")[2] in ("wqkv", "wo", "w1", "w2"):
+            tensors[f"{name}.a"] = (rng.standard_normal((rank, shape[1])) / shape[1] ** 0.5).astype(np.float32)
+            tensors[f"{name}.b"] = (rng.standard_normal((shape[0], rank)) * 0.3).astype(np.float32)
+    return tensors
+
+
+@pytest.fixture(scope="session")
+def tiny() -> PocketConfig:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tensors_of() -> Callable[..., Weights]:
+    return random_tensors
+
+
+@pytest.fixture(scope="session")
+def adapter_of() -> Callable[..., Weights]:
+    return random_adapter
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two models, two adapters of different rank on the first, and a manifest."""
+    folder = tmp_path_factory.mktemp("weights")
+    save(folder / "tiny.safetensors", random_tensors(TINY), name="tiny", config=TINY)
+    other = PocketConfig(d=32, layers=1, heads=2, context=128)
+    save(folder / "speck.safetensors", random_tensors(other, 1), name="speck", config=other)
+    for name, rank, seed in (("tiny-left", 4, 2), ("tiny-right", 8, 3)):
+        metadata = {"base": "tiny", "rank": str(rank), "alpha": str(2 * rank)}
+        tensors = random_adapter(TINY, rank, seed)
+        save(folder / f"{name}.safetensors", tensors, name=name, config=TINY, metadata=metadata, precision="fp16")
+    write_manifest(folder)
+    return folder
