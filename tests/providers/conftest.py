@@ -110,16 +110,26 @@ async def serve() -> AsyncIterator[Callable[[Play], Awaitable[Server]]]:
         await asyncio.gather(*server.tasks, return_exceptions=True)
 
 
-def completion(text: str = "hello", **fields: Any) -> bytes:
+@pytest.fixture
+def completion() -> Callable[..., bytes]:
+    return make_completion
+
+
+@pytest.fixture
+def call() -> Callable[..., Call]:
+    return make_call
+
+
+def make_completion(text: str = "hello", **fields: Any) -> bytes:
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     return json.dumps({"id": "c1", "object": "chat.completion", "choices": [choice], "usage": usage, **fields}).encode()
 
 
-def call(
+def make_call(
     prompt: str = "hi", *, stream: bool = False, deadline: float | None = None, options: Any = None, **fields: Any
 ) -> Call:
-    request = Request(messages=(Message("user", prompt),), stream=stream, **fields)
+    request = Request(**{"messages": (Message("user", prompt),), "stream": stream, **fields})
     candidate = Candidate(name="m", provider="p", model="served-name", options=options or {})
     return Call(request, candidate, stream, deadline)

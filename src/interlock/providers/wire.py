@@ -70,7 +70,7 @@ class ChoiceShape(msgspec.Struct):
 class AnswerShape(msgspec.Struct):
     choices: list[ChoiceShape] | None = None
     usage: UsageShape | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode = msgspec.json.Decoder(AnswerShape).decode
@@ -94,7 +94,7 @@ class Reader:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             # The error's own text names the field at fault and quotes no value.
             raise Garbled(f"the answer is not in the OpenAI chat shape: {error}") from None
-        if answer.error is not None and answer.error != b"null":
+        if answer.error != b"null":
             return answer.error
         if answer.choices is None:
             raise Garbled("the answer is not in the OpenAI chat shape: it has no `choices`")
