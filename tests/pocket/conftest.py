@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from interlock.pocket.config import PocketConfig
+from interlock.pocket.tokenizer import EOS
 from interlock.pocket.weights import Floats, save, write_manifest
 
 TINY = PocketConfig(d=48, layers=2, heads=3, context=256)
@@ -17,13 +18,17 @@ Weights = dict[str, Floats]
 
 
 def random_tensors(config: PocketConfig, seed: int = 0) -> Weights:
+    """Weights of a model that has choices to make when sampled, and in practice never ends by itself."""
     rng = np.random.default_rng(seed)
-    # Gains near 1 and rows of norm about 1, as in a trained model: sharp enough that sampling has choices to make.
-    return {
+    tensors = {
         name: (1 + 0.1 * rng.standard_normal(shape) if len(shape) == 1 else rng.standard_normal(shape) / shape[1] ** 0.5)
         .astype(np.float32)
         for name, shape in config.shapes().items()
     }  # fmt: skip
+    if not config.tied:
+        tensors["head"] *= np.float32(4)
+        tensors["head"][EOS] = 0
+    return tensors
 
 
 def random_adapter(config: PocketConfig, rank: int, seed: int) -> Weights:
