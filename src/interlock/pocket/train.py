@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from interlock.pocket.config import PocketConfig
 from interlock.pocket.document import Document
 from interlock.pocket.mix import Mix
 from interlock.pocket.model import PocketLM
+from interlock.pocket.muon import Muon
 from interlock.pocket.tokenizer import PAD, TOKENIZER_HASH
 
 RUNGS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0}
@@ -39,7 +41,8 @@ class Recipe:
     """Everything about a run but the model and the mix. ``tokens`` counts row positions, padding included."""
 
     tokens: int
-    lr: float = 3e-3
+    optimiser: Literal["muon", "adamw"] = "muon"
+    lr: float = 6e-3
     rows: int = 13
     row_length: int = 160
     betas: tuple[float, float] = (0.9, 0.98)
@@ -60,9 +63,9 @@ class Recipe:
 
 
 FAMILY = {
-    "nano": Recipe(10_000_000, lr=5e-3, rows=6, warmup=200),
-    "micro": Recipe(16_000_000, lr=3e-3, rows=7, warmup=200),
-    "small": Recipe(18_000_000, lr=2e-3, rows=8, warmup=200),
+    "nano": Recipe(12_000_000, lr=8e-3, rows=6, warmup=200),
+    "micro": Recipe(12_000_000, lr=6e-3, rows=7, warmup=200),
+    "small": Recipe(10_000_000, lr=4e-3, rows=8, warmup=200),
 }
 """The recipes behind the shipped generalists, all on the generalist mix from seed 0."""
 
@@ -135,16 +138,16 @@ def fit(
     torch.manual_seed(seed)
     model = (start or PocketLM(config)).to(device)
     trainable = {key: value for key, value in model.named_parameters() if value.requires_grad}
-    optimiser = torch.optim.AdamW(_groups(trainable, recipe), lr=recipe.lr, betas=recipe.betas, fused=True)
+    optimisers = _optimisers(trainable, recipe)
     identity = {"name": name, "config": config.to_json(), "seed": seed, "recipe": asdict(recipe)}
-    step, spent = _resume(out, identity, trainable, optimiser)
+    step, spent = _resume(out, identity, trainable, optimisers)
     began, recent = time.process_time() - spent, []
     rungs = {max(1, round(share * recipe.steps)): rung for rung, share in RUNGS.items()}
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         while step < recipe.steps:
             rng = Random(f"{name}:{seed}:{step}")
             batch = pack(mix.documents(rng, step / recipe.steps), recipe.rows, recipe.row_length)
-            recent.append(_update(model, batch, optimiser, trainable, recipe, step, device))
+            recent.append(_update(model, batch, optimisers, trainable, recipe, step, device))
             step += 1
             if step % _LOG_EVERY == 0 or step == recipe.steps:
                 loss = float(np.mean(recent))
@@ -166,7 +169,7 @@ def fit(
                 _write(out / f"rung-{rungs[step].replace('/', 'of')}.pt", trainable)
             if step % _SAVE_EVERY == 0 or step == recipe.steps:
                 state = {"identity": identity, "step": step, "cpu_s": time.process_time() - began}
-                state |= {"parameters": trainable, "optimiser": optimiser.state_dict()}
+                state |= {"parameters": trainable, "optimisers": [optimiser.state_dict() for optimiser in optimisers]}
                 _write(out / "last.pt", state)
     draw_curve(out)
     log_hash = hashlib.sha256((out / "log.jsonl").read_bytes()).hexdigest()
@@ -203,37 +206,48 @@ def draw_curve(out: Path) -> Path | None:
 def _update(
     model: PocketLM,
     batch: Batch,
-    optimiser: torch.optim.Optimizer,
+    optimisers: list[torch.optim.Optimizer],
     trainable: dict[str, torch.nn.Parameter],
     recipe: Recipe,
     step: int,
     device: str,
 ) -> float:
-    for group in optimiser.param_groups:
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["lr"] = recipe.rate(step)
     logits = model(batch.ids.to(device), batch.document.to(device), batch.at.to(device))
     loss = F.cross_entropy(logits, batch.targets.to(device))
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return loss.item()
 
 
-def _groups(trainable: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, object]]:
-    """Decay the matrices of the blocks; never gains or embeddings."""
-    decayed = {key for key, value in trainable.items() if key.startswith("layers.") and value.ndim == 2}
-    return [
-        {"params": [trainable[key] for key in sorted(decayed)], "weight_decay": recipe.weight_decay},
-        {"params": [value for key, value in trainable.items() if key not in decayed], "weight_decay": 0.0},
-    ]
+def _optimisers(trainable: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """The chosen optimiser with weight decay for the matrices of the blocks; AdamW without for everything else."""
+    deep = {key: value for key, value in trainable.items() if key.startswith("layers.") and value.ndim == 2}
+    rest = [value for key, value in trainable.items() if key not in deep]
+    optimisers: list[torch.optim.Optimizer] = []
+    if recipe.optimiser == "muon":
+        stacked = ((value, 3 if key.endswith("wqkv") else 1) for key, value in deep.items())
+        optimisers.append(Muon(stacked, lr=recipe.lr, weight_decay=recipe.weight_decay))
+    else:
+        optimisers.append(
+            torch.optim.AdamW(
+                deep.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+            )
+        )
+    if rest:
+        optimisers.append(torch.optim.AdamW(rest, lr=recipe.lr, betas=recipe.betas, weight_decay=0.0, fused=True))
+    return optimisers
 
 
 def _resume(
     out: Path,
     identity: dict[str, object],
     trainable: dict[str, torch.nn.Parameter],
-    optimiser: torch.optim.Optimizer,
+    optimisers: list[torch.optim.Optimizer],
 ) -> tuple[int, float]:
     path = out / "last.pt"
     if not path.exists():
@@ -245,7 +259,8 @@ def _resume(
     with torch.no_grad():
         for key, value in trainable.items():
             value.copy_(state["parameters"][key])
-    optimiser.load_state_dict(state["optimiser"])
+    for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(kept)
     return state["step"], state["cpu_s"]
 
 

@@ -27,7 +27,7 @@ def make(rng: Random, level: int) -> Instance:
 ROMAN = Task(
     name="roman",
     domain="roman",
-    levels=(1, 2, 3, 4),
+    levels=(2, 3, 4),
     forms=Forms(
         compact="roman {n}",
         paraphrases=(
