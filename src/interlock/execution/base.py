@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, Self
 
@@ -27,7 +28,8 @@ class Run:
 
     A run ends when it is exhausted, when it raises (`ProviderError`, or the cancellation of the task that awaits it) or
     with `aclose`, which also ends the upstream call: a client went away. `on_done` is called exactly once, before the
-    end is reported to whoever iterates. `aclose` must not be called while another task awaits the next chunk: cancel
+    end is reported to whoever iterates. A run that is forgotten instead is settled, as cancelled, when it is collected,
+    with a `ResourceWarning`. `aclose` must not be called while another task awaits the next chunk: cancel
     that task instead.
     """
 
@@ -87,6 +89,12 @@ class Run:
             await self._chunks.aclose()
         finally:
             self._end("" if self._whole() else CANCELLED)
+
+    def __del__(self) -> None:
+        if self._outcome is None:
+            warning = f"the run of decision {self.decision.id} was neither exhausted nor closed"
+            warnings.warn(warning, ResourceWarning, source=self, stacklevel=1)
+            self._end(CANCELLED)
 
     def _note(self, chunk: Chunk) -> None:
         if self._ttft is None and self._calls.request.stream:

@@ -17,6 +17,9 @@ from ..errors import Garbled
 from ..types import Chunk, Message, Request, Usage
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class CachedTokens(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
@@ -70,7 +73,7 @@ class ChoiceShape(msgspec.Struct):
 class AnswerShape(msgspec.Struct):
     choices: list[ChoiceShape] | None = None
     usage: UsageShape | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = NULL
 
 
 _decode = msgspec.json.Decoder(AnswerShape).decode
@@ -94,7 +97,7 @@ class Reader:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             # The error's own text names the field at fault and quotes no value.
             raise Garbled(f"the answer is not in the OpenAI chat shape: {error}") from None
-        if answer.error != b"null":
+        if answer.error != NULL:
             return answer.error
         if answer.choices is None:
             raise Garbled("the answer is not in the OpenAI chat shape: it has no `choices`")
