@@ -1,0 +1,219 @@
+"""Reading a ledger: rows in order, one decision with all that followed, the latest, and counts.
+
+A reader never blocks the writer nor the other way round (WAL). Long reads go page by page, each its own transaction, so
+they do not keep the write-ahead log from being folded back into the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import LedgerError, NotFound
+from ..types import Decision, Feedback, Outcome
+from .records import Record, decode
+from .store import explained, open_reader
+
+PAGE = 1000  # rows
+FEW = 200  # parameters in one IN (...)
+COLUMNS = "seq, at, kind, decision_id, tenant, body, prev, hash"
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A row as stored. `record` decodes its body; `decision` is the id of the decision it is about, empty if none."""
+
+    seq: int
+    at: float
+    kind: str
+    decision: str
+    tenant: str
+    body: bytes
+    prev: bytes
+    hash: bytes
+
+    @property
+    def record(self) -> Record:
+        """The record without its attachments. Raises LedgerError when the body is garbled."""
+        return decode(self.kind, self.body)[0]
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision and all that is known of it. `feedback` holds every row, in order, also what was replaced or revoked.
+
+    `prompt` (the messages as JSON) and `answer` are None when not kept; `erased` names the attachments erased since.
+    """
+
+    decision: Decision
+    outcome: Outcome | None
+    feedback: tuple[Feedback, ...]
+    prompt: str | None
+    answer: str | None
+    erased: tuple[str, ...]
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A stored snapshot. `maker` fingerprints the policy that made it; `trust` is the learner's own state."""
+
+    version: str
+    seq: int
+    at: float
+    maker: str
+    state: bytes
+    trust: bytes
+    mark: bytes
+
+
+class Reading:
+    """Read access to the ledger at `path`. Usable from any thread; raises LedgerError."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._connection = open_reader(self.path)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, under the lock, with SQLite's errors explained."""
+        with self._lock, explaining(self.path):
+            return self._connection.execute(query, parameters).fetchall()
+
+    def rows(
+        self,
+        kind: str | None = None,
+        tenant: str | None = None,
+        since: int = 0,
+        until: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        """Rows with since < seq <= until, oldest first.
+
+        `tenant` selects its decisions, what followed them, and the feedback it gave. `kind` is one of `records.KINDS`.
+        """
+        where, fixed = ["seq > ?", "seq <= ?"], [(1 << 62) if until is None else until]
+        named: list[Any] = []
+        if kind is not None:
+            where.append("kind = ?")
+            named.append(kind)
+        if tenant is not None:
+            theirs = "SELECT decision_id FROM rows WHERE tenant = ? AND kind IN ('decision', 'refusal')"
+            where.append(f"(tenant = ? OR decision_id IN ({theirs}))")
+            named += [tenant, tenant]
+        query = f"SELECT {COLUMNS} FROM rows WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
+        left = (1 << 62) if limit is None else limit
+        while left > 0:
+            page = self.fetch(query, (since, *fixed, *named, min(left, PAGE)))
+            yield from (Row(*columns) for columns in page)
+            if len(page) < min(left, PAGE):
+                return
+            left, since = left - len(page), page[-1][0]
+
+    def head(self) -> tuple[int, bytes]:
+        """The last row's seq and hash; (0, genesis) in an empty ledger. Kept elsewhere, it anchors the whole chain."""
+        found = self.fetch("SELECT seq, hash FROM rows ORDER BY seq DESC LIMIT 1")
+        return (found[0][0], found[0][1]) if found else (0, bytes(32))
+
+    def tail(self, count: int) -> list[Row]:
+        """The latest rows, newest first."""
+        return [Row(*row) for row in self.fetch(f"SELECT {COLUMNS} FROM rows ORDER BY seq DESC LIMIT ?", (count,))]
+
+    def about(self, decisions: Sequence[str], until: int) -> list[Row]:
+        """Every row about any of the decisions up to seq `until`, in order."""
+        found: list[Row] = []
+        for start in range(0, len(decisions), FEW):
+            few = decisions[start : start + FEW]
+            marks = ",".join("?" * len(few))
+            query = f"SELECT {COLUMNS} FROM rows WHERE decision_id IN ({marks}) AND decision_id != '' AND seq <= ?"
+            found += [Row(*row) for row in self.fetch(query, (*few, until))]
+        return sorted(found, key=lambda row: row.seq)
+
+    def attachments(self, seqs: Sequence[int], name: str | None = None) -> dict[int, dict[str, bytes]]:
+        """The attachments still there of the rows `seqs`: seq -> name -> content."""
+        found: dict[int, dict[str, bytes]] = {}
+        for start in range(0, len(seqs), FEW):
+            few = seqs[start : start + FEW]
+            query = f"SELECT seq, name, blob FROM attachments WHERE seq IN ({','.join('?' * len(few))})"
+            extra = () if name is None else (name,)
+            for seq, found_name, blob in self.fetch(query + (" AND name = ?" if extra else ""), (*few, *extra)):
+                found.setdefault(seq, {})[found_name] = blob
+        return found
+
+    def has(self, decision: str) -> bool:
+        which = "decision_id = ? AND decision_id != '' AND kind IN ('decision', 'refusal')"
+        query = f"SELECT 1 FROM rows WHERE {which} LIMIT 1"
+        return bool(self.fetch(query, (decision,)))
+
+    def decision(self, id: str) -> Case:
+        """A decision with its outcome and feedback. Raises NotFound; LedgerError when one of its rows is garbled."""
+        rows = self.about([id], 1 << 62)
+        blobs = self.attachments([row.seq for row in rows])
+        decision: Decision | None = None
+        outcome: Outcome | None = None
+        feedback: list[Feedback] = []
+        kept: dict[str, bytes] = {}
+        erased: set[str] = set()
+        for row in rows:
+            here = blobs.get(row.seq, {})
+            record, attached = decode(row.kind, row.body, here)
+            kept |= here
+            erased |= attached.keys() - here.keys()
+            if isinstance(record, Decision):
+                decision = record
+            elif isinstance(record, Outcome):
+                outcome = record
+            elif isinstance(record, Feedback):
+                feedback.append(record)
+        if decision is None:
+            raise NotFound(f"no decision {id!r} in the ledger", param="id")
+        prompt, answer = (kept[name].decode() if name in kept else None for name in ("prompt", "answer"))
+        return Case(
+            decision=decision,
+            outcome=outcome,
+            feedback=tuple(feedback),
+            prompt=prompt,
+            answer=answer,
+            erased=tuple(sorted(erased)),
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Rows by kind, attachments by name, checkpoints, snapshots, the head, and the file's size in bytes."""
+        seq, hash = self.head()
+        (pages,), (size,) = self.fetch("PRAGMA page_count")[0], self.fetch("PRAGMA page_size")[0]
+        return {
+            "path": str(self.path),
+            "rows": seq,
+            "head": hash.hex(),
+            "bytes": pages * size,
+            "kinds": dict(self.fetch("SELECT kind, count(*) FROM rows GROUP BY kind ORDER BY kind")),
+            "attachments": dict(self.fetch("SELECT name, count(*) FROM attachments GROUP BY name ORDER BY name")),
+            "checkpoints": self.fetch("SELECT count(*) FROM checkpoints")[0][0],
+            "snapshots": self.fetch("SELECT count(*) FROM snapshots")[0][0],
+        }
+
+    def snapshots(self) -> list[tuple[str, int, float, str]]:
+        """(version, seq, at, maker) of every stored snapshot, newest first."""
+        return self.fetch("SELECT version, seq, at, maker FROM snapshots ORDER BY seq DESC, at DESC")
+
+    def snapshot(self, version: str) -> Stored | None:
+        query = "SELECT version, seq, at, maker, state, trust, mark FROM snapshots WHERE version = ?"
+        found = self.fetch(query, (version,))
+        return Stored(*found[0]) if found else None
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """SQLite's errors inside become LedgerErrors."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        raise LedgerError(f"{path}: the ledger was closed while it was read ({error})") from error
+    except sqlite3.Error as error:
+        raise explained(error, path) from error

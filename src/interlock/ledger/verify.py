@@ -1,0 +1,200 @@
+"""Verify a ledger: recompute every hash and name the first place where something is not what was written.
+
+A full verification reads everything: rows, attachments, checkpoints, snapshots, and SQLite's own structures. The recent
+one starts at the last checkpoint, trusting what lies before it, and is what every start of a writer does. A hash chain
+alone cannot show that its end was cut off; an anchor (seq and hash of a row, kept elsewhere) can.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import LedgerCorrupt, LedgerError, SnapshotError
+from .chain import GENESIS, attachment_digest, checkpoint_mark, row_hash
+from .reading import Stored, explaining
+from .records import Audit, decode
+from .snapshots import check
+from .store import open_reader
+
+Progress = Callable[[int, int], None]
+STEP = 1000  # rows between two calls of progress
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was verified, from the row after `since`. `head` and `hash` together are the anchor to keep elsewhere."""
+
+    since: int
+    rows: int
+    attachments: int
+    erased: int
+    checkpoints: int
+    snapshots: int
+    head: int
+    hash: str
+
+
+def verify(
+    path: Path | str, full: bool = True, anchor: tuple[int, str] | None = None, progress: Progress | None = None
+) -> Report:
+    """Raises LedgerCorrupt, whose `seq` is the first row that does not verify, or LedgerError."""
+    path = Path(path)
+    connection = open_reader(path, bytes)
+    reached = [0]
+    try:
+        with closing(connection), explaining(path):
+            connection.execute("BEGIN")  # one consistent view, whatever is written meanwhile
+            return _Verification(connection, reached, progress).run(full, anchor)
+    except LedgerCorrupt as error:
+        if error.seq:
+            raise
+        raise LedgerCorrupt(f"unreadable after row {reached[0]}: {error}", reached[0] + 1) from error
+
+
+class _Verification:
+    def __init__(self, connection: sqlite3.Connection, reached: list[int], progress: Progress | None) -> None:
+        self._connection, self._reached, self._progress = connection, reached, progress
+        self._attachments = self._erased = 0
+        self._missing: dict[int, set[str]] = {}
+        self._said_erased: set[int] = set()
+
+    def run(self, full: bool, anchor: tuple[int, str] | None) -> Report:
+        marks = self._checkpoints()
+        since, prev = (0, GENESIS) if full or not marks else max(marks.items())
+        if since:
+            self._same(self._stored_hash(since), prev, since, "its hash is not the one in the checkpoint")
+        seq, hash = self._rows(since, prev, {} if not full else marks)
+        if marks and max(marks) > seq:
+            raise LedgerCorrupt(f"missing: the ledger ends at row {seq}, a checkpoint names a later one", seq + 1)
+        if anchor is not None:
+            self._anchored(anchor, seq)
+        self._erasures(since)
+        snapshots = 0
+        if full:
+            snapshots = self._snapshots(seq)
+            self._structure()
+        return Report(
+            since=since,
+            rows=seq - since,
+            attachments=self._attachments,
+            erased=self._erased,
+            checkpoints=len(marks),
+            snapshots=snapshots,
+            head=seq,
+            hash=hash.hex(),
+        )
+
+    def _checkpoints(self) -> dict[int, bytes]:
+        """seq -> hash of that row, the checkpoints' own chain verified."""
+        found: dict[int, bytes] = {}
+        mark = GENESIS
+        for seq, at, hash, stored in self._connection.execute(
+            "SELECT seq, at, hash, mark FROM checkpoints ORDER BY seq"
+        ):
+            mark = checkpoint_mark(mark, seq, at, hash)
+            self._same(stored, mark, seq, "the checkpoint here is not what was written")
+            found[seq] = hash
+        return found
+
+    def _rows(self, since: int, prev: bytes, marks: dict[int, bytes]) -> tuple[int, bytes]:
+        """Walk rows and attachments side by side; the last row's seq and hash."""
+        last = self._connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0
+        query = "SELECT seq, at, kind, decision_id, tenant, body, prev, hash FROM rows WHERE seq > ? ORDER BY seq"
+        attachments = self._attached(since)
+        beside = next(attachments, None)
+        seq = since
+        for found, at, kind, decision, tenant, body, stored_prev, stored in self._connection.execute(query, (since,)):
+            seq += 1
+            if found != seq:
+                raise LedgerCorrupt(f"missing: the next row is {found}", seq)
+            self._same(stored_prev, prev, seq, "it does not follow the row before it")
+            prev = row_hash(prev, seq, at, kind, decision, tenant, body)
+            self._same(stored, prev, seq, "its content is not what was written")
+            self._same(marks.get(seq, prev), prev, seq, "its hash is not the one in the checkpoint")
+            here: dict[str, bytes] = {}
+            while beside is not None and beside[0] <= seq:
+                if beside[0] < seq:
+                    raise LedgerCorrupt("an attachment belongs to no row", beside[0])
+                here[beside[1].decode(errors="replace")] = attachment_digest(beside[2], beside[1], beside[3])
+                beside = next(attachments, None)
+            self._attached_as_written(seq, kind.decode(), body, here)
+            self._reached[0] = seq
+            if self._progress is not None and (seq % STEP == 0 or seq == last):
+                self._progress(seq, last)
+        if beside is not None:
+            raise LedgerCorrupt("an attachment belongs to no row", beside[0])
+        return seq, prev
+
+    def _attached(self, since: int) -> Iterator[Any]:
+        query = "SELECT seq, name, salt, blob FROM attachments WHERE seq > ? ORDER BY seq, name"
+        return iter(self._connection.execute(query, (since,)))
+
+    def _attached_as_written(self, seq: int, kind: str, body: bytes, here: dict[str, bytes]) -> None:
+        """Digests match the body; what is missing is noted, for an audit row must say that it was erased."""
+        try:
+            record, attached = decode(kind, body)
+        except LedgerError as error:
+            raise LedgerCorrupt(str(error), seq) from error
+        for name, digest in here.items():
+            if attached.get(name) != digest:
+                raise LedgerCorrupt(f"its attachment {name!r} is not what was written", seq)
+        self._attachments += len(here)
+        if len(here) < len(attached):
+            self._missing[seq] = attached.keys() - here.keys()
+        if isinstance(record, Audit) and record.action == "erase":
+            self._said_erased.update(record.detail["rows"])
+
+    def _erasures(self, since: int) -> None:
+        for seq, names in self._missing.items():
+            if seq not in self._said_erased:
+                listed = ", ".join(sorted(names))
+                raise LedgerCorrupt(f"its attachment ({listed}) is gone and no audit row says that it was erased", seq)
+            self._erased += len(names)
+        back = sorted(seq for seq in self._said_erased if seq > since and seq not in self._missing)
+        if back:
+            raise LedgerCorrupt("an audit row says that its attachments were erased, but they are there", back[0])
+
+    def _snapshots(self, head: int) -> int:
+        query = "SELECT version, seq, at, maker, state, trust, mark FROM snapshots ORDER BY seq"
+        count = 0
+        for version, seq, at, maker, state, trust, mark in self._connection.execute(query):
+            try:
+                check(Stored(version.decode(), seq, at, maker.decode(), state, trust, mark))
+            except (SnapshotError, UnicodeDecodeError) as error:
+                raise LedgerCorrupt(f"the snapshot here is not what was written ({error})", seq) from error
+            if seq > head:
+                raise LedgerCorrupt(f"missing: snapshot {version.decode()} was folded from it", head + 1)
+            count += 1
+        return count
+
+    def _structure(self) -> None:
+        found = [row[0] for row in self._connection.execute("PRAGMA integrity_check(3)")]
+        if found != [b"ok"]:
+            problems = "; ".join(problem.decode(errors="replace") for problem in found)
+            raise LedgerCorrupt(
+                f"all rows verify, but the database's structure does not: {problems}", self._reached[0] + 1
+            )
+
+    def _anchored(self, anchor: tuple[int, str], head: int) -> None:
+        seq, expected = anchor
+        if seq > head:
+            raise LedgerCorrupt(f"missing: the anchor names row {seq}, the ledger ends at {head}", head + 1)
+        if self._stored_hash(seq).hex() != expected:
+            raise LedgerCorrupt("it is not the row that the anchor names", seq)
+
+    def _stored_hash(self, seq: int) -> bytes:
+        found = self._connection.execute("SELECT hash FROM rows WHERE seq = ?", (seq,)).fetchone()
+        if found is None and seq:
+            raise LedgerCorrupt("missing: a checkpoint or anchor names it", seq)
+        hash: bytes = found[0] if found else GENESIS
+        return hash
+
+    @staticmethod
+    def _same(stored: bytes, computed: bytes, seq: int, otherwise: str) -> None:
+        if stored != computed:
+            raise LedgerCorrupt(otherwise, seq)
