@@ -101,8 +101,9 @@ def measure(
     return table
 
 
-def freeze(table: Table, targets: Targets, path: Path = mix.BENCH_FILE) -> dict[Cell, float]:
+def freeze(table: Table, targets: Targets) -> dict[Cell, float]:
     """Choose the bench mix from the table and write it, with a hash of the test prompts that it gives."""
+    path = mix.BENCH_FILE
     accuracy = {name: {cell: measured.accuracy for cell, measured in of.items()} for name, of in table.items()}
     weights = choose(accuracy, CELLS, targets)
     nested: dict[str, dict[str, float]] = defaultdict(dict)
@@ -121,9 +122,18 @@ def bench_hash(seed: int = 0, n: int = 1000) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def overall(table: Table) -> dict[str, float]:
+    """Each candidate's accuracy on the validation prompts, weighted like the bench."""
+    weights = mix.bench_weights()
+    return {
+        name: round(sum(weights[cell] * measured.accuracy for cell, measured in cells.items()), 4)
+        for name, cells in table.items()
+    }
+
+
 def write(table: Table, family: Iterable[Candidate], path: Path, **more: object) -> None:
-    """Write ``calibration.json``: per candidate its parameters, tokens and accuracy by task and level."""
-    entries = {}
+    """Write ``calibration.json``: per candidate its parameters, its accuracy, and the cells of its table."""
+    entries, accuracy = {}, overall(table)
     for candidate in family:
         tasks: dict[str, dict[str, object]] = defaultdict(dict)
         for (task, level), measured in table[candidate.name].items():
@@ -132,6 +142,7 @@ def write(table: Table, family: Iterable[Candidate], path: Path, **more: object)
             "active_params": candidate.active_params,
             "budget": candidate.budget,
             "adapter": candidate.adapter,
+            "accuracy": accuracy[candidate.name],
             "tasks": tasks,
         }
     path.write_text(json.dumps({"split": "validation", "candidates": entries, **more}, indent=1) + "\n", "utf-8")

@@ -1,0 +1,115 @@
+"""Building the shipped family: train a member into the weights folder, then measure them all and freeze the bench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from interlock.pocket import mix
+from interlock.pocket.calibrate import Candidate, Table, candidates, freeze, measure, write
+from interlock.pocket.config import SIZES
+from interlock.pocket.ladder import Ladder, best_buys, climb, falls_with_level, plot
+from interlock.pocket.level_mix import Targets
+from interlock.pocket.mix import GENERALIST
+from interlock.pocket.model import tensors
+from interlock.pocket.specialise import RECIPE, SPECIALITIES, specialise
+from interlock.pocket.train import FAMILY, Recipe, fit
+from interlock.pocket.weights import load, save, write_manifest
+
+SPECIALIST_BASE = "micro"
+BENCH_PROMPTS = 3000
+
+MEMBERS: tuple[str, ...] = (*FAMILY, *(f"{SPECIALIST_BASE}-{name}" for name in SPECIALITIES))
+"""Everything that can be trained, in the order in which it must be."""
+
+TARGETS = Targets(
+    cheapest="nano-t0",
+    best="small-t1",
+    steps=(
+        ("nano-t0", "micro-t0"),
+        ("micro-t0", "small-t0"),
+        ("nano-t1", "micro-t1"),
+        ("micro-t1", "small-t1"),
+        ("nano-t0", "nano-t1"),
+        ("micro-t0", "micro-t1"),
+        ("small-t0", "small-t1"),
+    ),
+)
+"""What the bench mix is chosen to show."""
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a member.
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in MEMBERS:
+        raise ValueError(f"no recipe for {name!r}; the family is {', '.join(MEMBERS)}")
+    return FAMILY.get(name, RECIPE)
+
+
+def train_member(
+    name: str,
+    runs: Path,
+    weights: Path,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    report: Callable[[int, float], None] | None = None,
+) -> str:
+    """Train one member, or resume it from ``runs / name``, and write its weight file and the manifest.
+
+    ``report(step, loss)`` is called every few of ``recipe_of(name).steps`` steps. Returns the file's SHA-256.
+
+    Raises ValueError for an unknown name, or WeightsError if a specialist's base has not been trained yet.
+    """
+    recipe, out, path = recipe_of(name), runs / name, weights / f"{name}.safetensors"
+    if name in FAMILY:
+        trained = fit(SIZES[name], GENERALIST, recipe, out, name=name, seed=seed, device=device, report=report)
+        digest = save(path, tensors(trained.model), name=name, config=SIZES[name], metadata=trained.metadata)
+    else:
+        base = load(weights / f"{SPECIALIST_BASE}.safetensors")
+        speciality = SPECIALITIES[name.removeprefix(f"{SPECIALIST_BASE}-")]
+        factors, metadata = specialise(
+            base, speciality, recipe, out, name=name, seed=seed, device=device, report=report
+        )
+        digest = save(path, factors, name=name, config=base.config, metadata=metadata, precision="fp16")
+    write_manifest(weights)
+    return digest
+
+
+def calibrate(
+    weights: Path,
+    figure: Path | None = None,
+    *,
+    per_cell: int = 200,
+    refreeze: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> tuple[Table, Ladder]:
+    """Measure every weight file on the frozen bench; write ``calibration.json`` and, if wanted, the ladder's plot.
+
+    ``refreeze`` first chooses the bench mix anew from these measurements, which changes the bench for everyone.
+    ``report`` is called with each candidate's name when its table is done.
+    """
+    family = candidates(weights)
+    table = measure(family, per_cell, report=report)
+    if refreeze:
+        freeze(table, TARGETS)
+    return table, publish(family, table, weights, figure)
+
+
+def publish(family: Sequence[Candidate], table: Table, weights: Path, figure: Path | None = None) -> Ladder:
+    """Check the frozen bench on test prompts and write everything that was measured."""
+    ladder = climb(family, mix.bench(0, BENCH_PROMPTS))
+    generalists = [candidate.name for candidate in family if not candidate.adapter]
+    write(
+        table,
+        family,
+        weights / "calibration.json",
+        bench={"prompts": BENCH_PROMPTS, "split": "test", "seed": 0, **ladder.as_json()},
+        level_correlation=falls_with_level(table, generalists),
+        best_buys=best_buys(table, family),
+    )
+    if figure:
+        plot(ladder, figure)
+    return ladder
