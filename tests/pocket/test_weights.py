@@ -30,7 +30,9 @@ def test_a_saved_model_comes_back(
     tmp_path: Path, tiny: PocketConfig, tensors_of: Tensors, precision: str, tolerance: float
 ) -> None:
     tensors = tensors_of(tiny)
-    digest = save(tmp_path / "m.safetensors", tensors, name="m", config=tiny, metadata={"seed": "7"}, precision=precision)  # type: ignore[arg-type]
+    digest = save(
+        tmp_path / "m.safetensors", tensors, name="m", config=tiny, metadata={"seed": "7"}, precision=precision
+    )  # type: ignore[arg-type]
     file = load(tmp_path / "m.safetensors", sha256=digest)
     assert (file.name, file.config, file.metadata["seed"], file.sha256) == ("m", tiny, "7", digest)
     assert file.params == tiny.params
@@ -80,9 +82,7 @@ def test_wrong_tensors_are_named(tmp_path: Path, tiny: PocketConfig, tensors_of:
     assert not (tmp_path / "m.safetensors").exists()
 
 
-def test_adapters_state_their_rank_and_fit_their_model(
-    tmp_path: Path, tiny: PocketConfig, adapter_of: Tensors
-) -> None:
+def test_adapters_state_their_rank_and_fit_their_model(tmp_path: Path, tiny: PocketConfig, adapter_of: Tensors) -> None:
     tensors, path = adapter_of(tiny, 4, 0), tmp_path / "a.safetensors"
     header = {"base": "m", "rank": "4", "alpha": "8"}
     save(path, tensors, name="a", config=tiny, metadata=header)

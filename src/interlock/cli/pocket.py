@@ -39,7 +39,9 @@ def list_(weights: Path | None = WEIGHTS, as_json: bool = AS_JSON) -> None:
 @app.command()
 def ask(
     prompt: str = typer.Argument(help="What to ask, e.g. 'Sort these letters: D A C B'."),
-    candidate: list[str] | None = typer.Option(None, "--candidate", "-c", help="A name such as small-t1; all by default."),
+    candidate: list[str] | None = typer.Option(
+        None, "--candidate", "-c", help="A name such as small-t1; all by default."
+    ),
     temperature: float | None = typer.Option(None, min=0.0, max=2.0, help="0 is greedy, the default."),
     seed: int = typer.Option(0, min=0, help="Of the draw, when temperature is above 0, and of the votes of tN."),
     max_tokens: int = typer.Option(192, min=1, help="Cap on generated tokens."),
@@ -88,7 +90,9 @@ def serve(
 
 @app.command("eval")
 def evaluate(
-    candidate: list[str] | None = typer.Option(None, "--candidate", "-c", help="A name such as small-t1; all by default."),
+    candidate: list[str] | None = typer.Option(
+        None, "--candidate", "-c", help="A name such as small-t1; all by default."
+    ),
     task: list[str] | None = typer.Option(None, "--task", "-t", help="Only this task; may be repeated."),
     level: list[int] | None = typer.Option(None, "--level", "-l", help="Only this level; may be repeated."),
     n: int = typer.Option(50, "--n", "-n", min=1, help="Test prompts a task and level."),

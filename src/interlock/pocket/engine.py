@@ -105,12 +105,13 @@ class Engine:
         self._reading: list[_Reading] = []
         self._cache: KVCache[Job] = KVCache(model.config)
         self._prefixes = PrefixCache(prefix_bytes)
+        self._outbox: deque[tuple[Job, Delta | None]] = deque()  # None: the job has ended
         self._prompt_tokens = self._generated_tokens = 0
         self.stats = self._measure()
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._reading or len(self._cache))
+        return bool(self._waiting or self._reading or self._outbox or len(self._cache))
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
@@ -124,12 +125,16 @@ class Engine:
         if rows or chunks:
             self._advance(rows, chunks)
         self.stats = self._measure()
+        self._deliver()
 
     def abandon(self) -> list[Job]:
-        """Forget all jobs without ending them, and return them."""
+        """Forget all jobs that have not been told of their end, without telling them, and return them."""
         jobs = [*self._waiting, *(reading.job for reading in self._reading), *self._decoding()]
+        jobs += [job for job, delta in self._outbox if delta is None]
+        jobs = list(dict.fromkeys(jobs))
         self._waiting.clear()
         self._reading.clear()
+        self._outbox.clear()
         self._cache = KVCache(self.model.config)
         self.stats = self._measure()
         return jobs
@@ -227,13 +232,22 @@ class Engine:
         alternatives = tuple((VOCAB[i], p) for i, p in top(row, job.top_logprobs)) if job.top_logprobs else ()
         entry = TokenLogprob(VOCAB[token], logprob, piece.answering, alternatives)
         job.tokens.append(entry)
-        job.on_delta(Delta(piece.reasoning, piece.text, (entry,)))
+        self._outbox.append((job, Delta(piece.reasoning, piece.text, (entry,))))
         if job.finish:
             self._end(job)
 
     def _end(self, job: Job) -> None:
         job.ended = perf_counter()
-        job.on_end(job)
+        self._outbox.append((job, None))
+
+    def _deliver(self) -> None:
+        """Tell jobs what the step brought them, after the counts that a listener may look at."""
+        while self._outbox:
+            job, delta = self._outbox.popleft()
+            if delta is None:
+                job.on_end(job)
+            else:
+                job.on_delta(delta)
 
     def _drop_cancelled(self) -> None:
         for row in [row for arena in self._cache.arenas() for row in arena.rows if row.owner.cancelled]:

@@ -153,7 +153,7 @@ def load_family(path: Path | None = None, names: Sequence[str] | None = None) ->
         _check_fit(file, models)
     chosen = [models[name] for name in names] if names else sorted(models.values(), key=lambda file: file.params)
     members = [Member(model, tuple(file for file in files if file.base == model.name)) for model in chosen]
-    return Family(members, _profiles(folder / "calibration.json"))
+    return Family(members, _profiles(folder))
 
 
 def _candidate(member: Member, adapter: WeightFile | None, budget: str, profiles: Mapping[str, Any]) -> PocketCandidate:
@@ -178,10 +178,21 @@ def _check_fit(file: WeightFile, models: Mapping[str, WeightFile]) -> None:
         raise WeightsError(f"adapter {file.name} has another shape than its base {file.base}")
 
 
-def _profiles(path: Path) -> Mapping[str, Any]:
+def _profiles(folder: Path) -> Mapping[str, Any]:
+    """What ``calibration.json`` says of each candidate, with its ``accuracy`` on the mix frozen in ``bench.json``."""
+    path = folder / "calibration.json"
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text("utf-8"))["candidates"])
-    except (ValueError, KeyError, TypeError) as error:
+        profiles: dict[str, Any] = json.loads(path.read_text("utf-8"))["candidates"]
+        mix = json.loads((folder / "bench.json").read_text("utf-8"))["weights"]
+        return {name: {**profile, "accuracy": _accuracy(profile["tasks"], mix)} for name, profile in profiles.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not a calibration table: {error!r}") from error
+
+
+def _accuracy(tasks: Mapping[str, Mapping[str, Any]], mix: Mapping[str, Mapping[str, float]]) -> float:
+    cells = [
+        (weight, tasks[task][level]["accuracy"]) for task, of in mix.items() for level, weight in of.items() if weight
+    ]
+    return float(sum(weight * accuracy for weight, accuracy in cells) / sum(weight for weight, _ in cells))
