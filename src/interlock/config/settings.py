@@ -1,0 +1,207 @@
+"""What can be configured. Units stand in the names; every field has a default where a sane one exists."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+import msgspec
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Price = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Base of every block: a key that does not exist is an error."""
+
+
+class ProviderSettings(Part, frozen=True):
+    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`, never the key."""
+
+    kind: str
+    base_url: str = ""
+    api_key: str = ""
+    headers: dict[str, str] = {}
+    ca_file: str = ""
+    path: str = ""
+    max_connections: Count = 64
+    connect_timeout_s: Positive = 5.0
+    first_byte_timeout_s: Positive = 300.0
+    stall_timeout_s: Positive = 60.0
+
+
+class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
+    """USD per million tokens."""
+
+    input: Price
+    output: Price
+    cached: Price | None = None
+
+
+class CandidateSettings(Part, frozen=True):
+    """One thing that can be chosen: a model of a provider at one budget."""
+
+    name: Name
+    provider: str
+    model: str
+    budget: str = ""
+    price: PriceSettings | None = None
+    context_window: Count | None = None
+    max_output: Count | None = None
+    capabilities: dict[str, bool | str] = {}
+    trust: str = "public"
+    options: dict[str, Any] = {}
+    quality: Share | None = None
+    output_tokens: Positive | None = None
+    ttft_s: Positive | None = None
+    tokens_per_second: Positive | None = None
+    joules_per_token: NotNegative | None = None
+
+
+class CapabilitySettings(Part, frozen=True):
+    forbid_unknown: bool = False
+    margin: Annotated[float, msgspec.Meta(ge=1, le=4)] = 1.0
+
+
+class AccessSettings(Part, frozen=True):
+    tenants: dict[str, tuple[str, ...]] = {}
+    default: tuple[str, ...] = ("*",)
+
+
+class TrustSettings(Part, frozen=True):
+    signal: str = "pii"
+    allow: tuple[str, ...] = ("private",)
+
+
+class LimitsSettings(Part, frozen=True):
+    max_cost_usd: NotNegative | None = None
+    deadline_s: Positive | None = None
+    min_quality: Share | None = None
+
+
+class HealthSettings(Part, frozen=True):
+    failures: Count = 5
+    pause_s: Positive = 5.0
+    longest_s: Positive = 120.0
+    probes: Count = 2
+    jitter: Share = 0.3
+    ejectable: Share = 0.5
+    longest_rest_s: Positive = 60.0
+
+
+class RuleSettings(Part, frozen=True):
+    """`when` is CEL over `request` and `signals`; `forbid` is CEL over `candidate`, or a list of globs."""
+
+    name: Name
+    forbid: str | tuple[str, ...]
+    when: str = "true"
+    because: str = ""
+
+
+class GuardsSettings(Part, frozen=True):
+    """Which hard constraints hold. `trust` is off until it is configured; the others are always on."""
+
+    capability: CapabilitySettings = CapabilitySettings()
+    access: AccessSettings = AccessSettings()
+    trust: TrustSettings | None = None
+    limits: LimitsSettings = LimitsSettings()
+    health: HealthSettings = HealthSettings()
+    rules: tuple[RuleSettings, ...] = ()
+
+
+class PolicySettings(Part, frozen=True):
+    """`estimator`, `objective`, `exploration` and `consumption` are blocks: their own parameters, and `kind` but for the last."""
+
+    estimator: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "ridge", "forgetting": 0.998})
+    objective: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "weighted", "quality": 1.0})
+    exploration: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "thompson"})
+    consumption: dict[str, Any] = {}
+    default_order: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class ExecutionSettings(Part, frozen=True):
+    strategy: str = "single"
+    threshold: Share = 0.7
+    stages: tuple[str, ...] = ()
+    max_stages: Count = 3
+    max_attempts: Count = 4
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 1
+    backoff_s: NotNegative = 0.2
+    patience_s: NotNegative = 2.0
+    deadline_s: Positive = 600.0
+    actions: dict[str, str] = {}
+
+
+class LedgerSettings(Part, frozen=True):
+    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
+
+    path: str = ".interlock/ledger.db"
+    payload: bool = False
+
+
+class LearnerSettings(Part, frozen=True):
+    enabled: bool = True
+    interval_s: Positive = 0.2
+    keep: Count = 20
+    source_weights: dict[str, NotNegative] = {}
+    robust: bool = True
+
+
+class KeySettings(Part, frozen=True):
+    """A static key: `key` is `env:NAME`. An operator sees all tenants and may steer."""
+
+    tenant: Name
+    key: str
+    operator: bool = False
+
+
+class ServerSettings(Part, frozen=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8400
+    keys: tuple[KeySettings, ...] = ()
+    max_body_bytes: Count = 8 * 1024 * 1024
+    drain_s: NotNegative = 0.0
+    grace_s: Count = 30
+    reload_every_s: Positive = 1.0
+
+
+class ModelSettings(Part, frozen=True):
+    """A virtual model: the name callers ask for, and globs of the candidates that may answer."""
+
+    candidates: tuple[str, ...] = ("*",)
+    description: str = ""
+
+
+class Settings(Part, frozen=True):
+    """Everything. `hash` identifies a configuration in decisions; secrets are references and never part of it."""
+
+    providers: dict[Name, ProviderSettings]
+    candidates: Annotated[tuple[CandidateSettings, ...], msgspec.Meta(min_length=1)]
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    models: dict[Name, ModelSettings] = msgspec.field(default_factory=lambda: {"auto": ModelSettings()})
+    signals: dict[str, dict[str, Any]] = {}
+    vector: tuple[str, ...] = ("tokens", "structure", "language", "task", "difficulty", "embedding")
+    guards: GuardsSettings = GuardsSettings()
+    policy: PolicySettings = PolicySettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    learner: LearnerSettings = LearnerSettings()
+    server: ServerSettings = ServerSettings()
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    def signal_names(self) -> list[str]:
+        """The signals that anything in this configuration refers to; no other is computed."""
+        from ..guards.rules import signals_in
+
+        named = ["tokens", *(entry.split(".")[0] for entry in self.vector), *self.signals]
+        named += [self.guards.trust.signal] if self.guards.trust else []
+        named += [name for rule in self.guards.rules for name in signals_in(rule.when)]
+        return list(dict.fromkeys(named))

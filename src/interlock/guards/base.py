@@ -1,0 +1,30 @@
+"""What a guard is: it looks at a request and its candidates and says which may not serve, and why. It can only remove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from ..types import Candidate, Context, Estimate, Reason
+
+Objection = tuple[int, Reason]
+"""The index of a candidate and what stands against it."""
+
+
+class Guard(Protocol):
+    """A hard constraint. Pure: it may read clocks and boards, but changes nothing."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterable[Objection]: ...
+
+
+@runtime_checkable
+class EstimateGuard(Protocol):
+    """A hard constraint on what is predicted. `estimate` has shape (1, k)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check_estimate(self, context: Context, candidates: Sequence[Candidate], estimate: Estimate) -> Iterable[Objection]: ...
