@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
 
-from interlock.errors import InterlockError, Refused
-from interlock.execution import Executor, Fallback, Run, Single
+from interlock import signals
+from interlock.errors import InterlockError
+from interlock.estimators import Constant
+from interlock.execution import Executor, Fallback, Single
+from interlock.exploration import Greedy
+from interlock.gateway.front import Front
 from interlock.gateway.keys import Keys
 from interlock.gateway.models import catalogue
 from interlock.gateway.protocol import HttpLimits
 from interlock.gateway.server import Server, build
 from interlock.gateway.service import Service
+from interlock.guards import Addressed, Board, Guards, Objection
+from interlock.ledger import SqliteLedger
+from interlock.objectives import Weighted
+from interlock.policy import Policy
 from interlock.providers import Call, Chunks
-from interlock.types import Candidate, Chunk, Considered, Decision, Feedback, Outcome, Reason, Request, Usage
+from interlock.router import Plan, Router, Served
+from interlock.types import Candidate, Chunk, Context, Outcome, Profile, Reason, Usage
 
-CANDIDATES = tuple(Candidate(name=name, provider="pocket" if name == "tiny" else "far", model=name) for name in ("tiny", "large"))
+CANDIDATES = (
+    Candidate(name="tiny", provider="pocket", model="tiny", profile=Profile(quality=0.6, price_in=1.0, price_out=2.0)),
+    Candidate(name="large", provider="far", model="large", profile=Profile(quality=0.5)),
+)
 
 
 def completion(text: str) -> bytes:
@@ -69,64 +83,53 @@ class Script:
             self.closed += 1
 
 
-class OpenBoard:
-    def begin(self, candidate: str) -> bool:
-        return True
+@dataclass(frozen=True)
+class NoForbiddenWord:
+    name: str = "rules"
 
-    def end(self, candidate: str, error: str | None, seconds: float, retry_after: float | None = None) -> None: ...
+    def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterator[Objection]:
+        if "forbidden" in context.request.prompt:
+            yield from ((i, Reason(self.name, "forbidden_word", "the rule forbids this word")) for i in range(len(candidates)))
 
 
-class FakeRouter:
-    """Chooses `tiny`, or refuses what contains the word forbidden; keeps what it was told."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.outcomes: list[Outcome] = []
-        self.scores: list[Feedback] = []
-        self.closed = False
-        self.executor = Executor({"pocket": script, "far": script}, CANDIDATES, Single(), OpenBoard(), Fallback(max_attempts=1))
-
-    def decide(self, requests: Sequence[Request]) -> list[Decision]:
-        return [self._decision(request) for request in requests]
-
-    def _decision(self, request: Request) -> Decision:
-        refused = "forbidden" in request.prompt
-        reasons = (Reason("rules", "forbidden_word", "the rule forbids this word"),) if refused else ()
-        nan = float("nan")
-        considered = tuple(
-            Considered(c.name, reasons, 0.5, 0.1, nan, 0.1, nan, 0.5 - i, 0.0 if refused else (0.9, 0.1)[i])
-            for i, c in enumerate(CANDIDATES)
-        )
-        chosen = None if refused else request.model if request.model in ("tiny", "large") else "tiny"
-        return Decision(
-            id=request.id, at=1.0, tenant=request.tenant, session=request.session, model=request.model, considered=considered,
-            chosen=chosen, policy="test", snapshot="s1", config="c1", seed=0,
-        )  # fmt: skip
-
-    async def start(self, request: Request) -> Run:
-        decision = self._decision(request)
-        if decision.chosen is None:
-            raise Refused({row.candidate: [r.detail for r in row.reasons] for row in decision.considered}, decision.id)
-        return self.executor.start(request, decision, self.outcomes.append)
-
-    async def feedback(self, feedback: Feedback) -> None:
-        self.scores.append(feedback)
-
+class Closing(Router):
     async def close(self) -> None:
-        self.closed = True
+        self.ledger.close()
+
+
+def router_over(script: Script, folder: Path) -> Router:
+    """A router that prefers `tiny`, with the script behind both providers."""
+    board = Board()
+    board.register(candidate.name for candidate in CANDIDATES)
+    plan = Plan(
+        candidates=CANDIDATES,
+        reader=signals.build(["structure"], vector=["structure"]),
+        guards=Guards([Addressed(), NoForbiddenWord()]),
+        executor=Executor({"pocket": script, "far": script}, CANDIDATES, Single(), board, Fallback(max_attempts=1)),
+        default_order=(),
+        config="c1",
+    )
+    return Closing(plan, Served(Policy(Constant(), Weighted(), Greedy()), "s1"), SqliteLedger(folder / "ledger.db"))
 
 
 @dataclass
 class Running:
     server: Server
     service: Service
-    router: FakeRouter
+    router: Router
     script: Script
     client: httpx.AsyncClient
 
     @property
     def port(self) -> int:
         return self.server.port
+
+    async def outcome(self, id: str) -> Outcome:
+        """How the decision's run ended, as soon as it is in the ledger."""
+        async with asyncio.timeout(5):
+            while (outcome := (await self.router.ledger.explain(id)).outcome) is None:
+                await asyncio.sleep(0.01)
+        return outcome
 
     async def chat(self, text: str = "hi", headers: dict[str, str] | None = None, **fields: object) -> httpx.Response:
         body = {"model": "auto", "messages": [{"role": "user", "content": text}], **fields}
@@ -138,11 +141,11 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
 
 @contextlib.asynccontextmanager
 async def running(
-    script: Script | None = None, keys: Keys | None = None, limits: HttpLimits | None = None, grace: int = 5
+    folder: Path, script: Script | None = None, keys: Keys | None = None, limits: HttpLimits | None = None, grace: int = 5
 ) -> AsyncIterator[Running]:
     script = script or Script()
-    router = FakeRouter(script)
-    service = Service(router, keys or Keys({}), catalogue({"auto": ()}, CANDIDATES, 0))
+    router = router_over(script, folder)
+    service = Service(router, Front(keys or Keys(), catalogue({"auto": ("*",)}, CANDIDATES, 0)))
     server = build(service, port=0, limits=limits, grace=grace)
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -158,5 +161,5 @@ async def running(
 
 
 @pytest.fixture
-def start() -> Start:
-    return running
+def start(tmp_path: Path) -> Start:
+    return functools.partial(running, tmp_path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
 from interlock.errors import Garbled, InterlockError, Overloaded, RateLimited
 
-from .conftest import Script, Start, running
+from interlock.ledger import Reading
+
+from .conftest import Script, Start
 
 
 def events(response: httpx.Response) -> list[str]:
@@ -25,7 +29,8 @@ async def test_an_answer_is_the_providers_own_bytes(start: Start) -> None:
         assert response.json()["x_unknown"] == 7
         assert response.headers["x-interlock-model"] == "tiny"
         assert response.headers["x-interlock-pool"] == "pocket"
-        assert response.headers["x-interlock-id"] == gateway.router.outcomes[0].decision
+        assert (await gateway.outcome(response.headers["x-interlock-id"])).candidate == "tiny"
+        assert float(response.headers["x-interlock-cost"]) == pytest.approx((3 * 1 + 2 * 2) / 1e6)
 
 
 async def test_only_the_embedded_pool_is_named_pocket(start: Start) -> None:
@@ -33,6 +38,7 @@ async def test_only_the_embedded_pool_is_named_pocket(start: Start) -> None:
         response = await gateway.chat(model="large")
         assert response.headers["x-interlock-model"] == "large"
         assert "x-interlock-pool" not in response.headers
+        assert "x-interlock-cost" not in response.headers  # its price is not known
 
 
 async def test_a_stream_ends_with_done_and_hides_the_unasked_usage(start: Start) -> None:
@@ -74,8 +80,9 @@ async def test_the_explanation_comes_on_request(start: Start, stream: bool) -> N
         document = json.loads(events(response)[0]) if stream else response.json()
         explanation = document["interlock"]
         assert explanation["id"] == response.headers["x-interlock-id"]
-        assert [row["candidate"] for row in explanation["candidates"]] == ["tiny", "large"]
-        assert explanation["candidates"][0]["cost"] is None  # no estimate is null, never a made-up number
+        assert [row["candidate"] for row in explanation["considered"]] == ["tiny", "large"]
+        assert explanation["considered"][0]["cost"] > 0
+        assert explanation["considered"][1]["cost"] is None  # an unknown price is null, never a made-up number
         assert explanation["runner_up"]["candidate"] == "large"
         assert document["choices"]
 
@@ -131,11 +138,8 @@ async def test_a_client_that_leaves_cancels_the_provider(start: Start) -> None:
         body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
         async with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
             await anext(response.aiter_lines())
-        async with asyncio.timeout(5):
-            while not gateway.router.outcomes:
-                await asyncio.sleep(0.01)
+        assert (await gateway.outcome(response.headers["x-interlock-id"])).error == "cancelled"
         assert gateway.script.closed == 1
-        assert gateway.router.outcomes[0].error == "cancelled"
 
 
 async def test_a_slow_reader_holds_the_provider_back(start: Start) -> None:
@@ -166,15 +170,15 @@ async def test_many_at_once_get_their_own_answers(start: Start) -> None:
         assert len({response.headers["x-interlock-id"] for response in responses}) == 40
 
 
-async def test_shutdown_lets_open_streams_finish() -> None:
+async def test_shutdown_lets_open_streams_finish(start: Start) -> None:
     gate = asyncio.Event()
-    async with running(Script(gate=gate)) as gateway:
+    async with start(Script(gate=gate)) as gateway:
         body, port = {"messages": [{"role": "user", "content": "hi"}], "stream": True}, gateway.port
         async with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
             lines = response.aiter_lines()
             await anext(lines)
             gateway.server.should_exit = True
-            while gateway.service.ready:
+            while not gateway.service.problems():
                 await asyncio.sleep(0.01)
             with pytest.raises(httpx.ConnectError):
                 async with asyncio.timeout(5), httpx.AsyncClient() as other:
@@ -182,11 +186,10 @@ async def test_shutdown_lets_open_streams_finish() -> None:
                         await other.get(f"http://127.0.0.1:{port}/healthz")
             gate.set()
             assert [line async for line in lines][-2] == "data: [DONE]"
-    assert gateway.router.closed
 
 
-async def test_shutdown_is_bounded() -> None:
-    async with running(Script(gate=asyncio.Event()), grace=1) as gateway:
+async def test_shutdown_is_bounded(start: Start, tmp_path: Path) -> None:
+    async with start(Script(gate=asyncio.Event()), grace=1) as gateway:
         body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
         async with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
             lines = response.aiter_lines()
@@ -194,4 +197,7 @@ async def test_shutdown_is_bounded() -> None:
             gateway.server.should_exit = True
             with pytest.raises(httpx.RemoteProtocolError):
                 assert [line async for line in lines]
-    assert gateway.router.outcomes[0].error == "cancelled"
+    with contextlib.closing(Reading(tmp_path / "ledger.db")) as ledger:
+        outcome = ledger.decision(response.headers["x-interlock-id"]).outcome
+    assert outcome is not None
+    assert outcome.error == "cancelled"

@@ -1,7 +1,8 @@
 """POST /v1/chat/completions: parse, route, forward. Also the response headers every routed answer carries.
 
 `x-interlock-id` names the decision (allocated before anything else is done), `x-interlock-model` the candidate that
-answers, `x-interlock-pool: pocket` says that the embedded pool did. With `x-interlock-explain: 1` the answer's JSON has one
+answers, `x-interlock-pool: pocket` says that the embedded pool did; a whole answer of known
+price has its cost in USD in `x-interlock-cost`. With `x-interlock-explain: 1` the answer's JSON has one
 more field `interlock`, the explanation; in a stream it is in the first chunk. Fields nobody knows come through both ways.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,7 +58,8 @@ async def _whole(exchange: Exchange, parsed: parse.Parsed, run: Run, identity: b
     raw = b""
     async for chunk in run:
         raw = chunk.raw
-    exchange.respond(200, _explained(raw, parsed, run), JSON + _served_by(run, identity))
+    cost = b"x-interlock-cost: %.12g\r\n" % run.outcome.cost if isfinite(run.outcome.cost) else b""
+    exchange.respond(200, _explained(raw, parsed, run), JSON + _served_by(run, identity) + cost)
 
 
 async def _stream(exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:

@@ -1,24 +1,169 @@
-"""x"""
+"""What the cold application answers with. Each endpoint takes the service and the request and gives a document.
+
+With keys configured a tenant sees what is its own; what belongs to nobody in particular (pool, curve, configuration,
+learner) is for operators. Probes and metrics are open.
+"""
+
 from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
-from starlette.responses import Response
-from ..errors import NotFound, nearest
+from starlette.responses import JSONResponse, Response
+
+from ..errors import NotFound, RequestError, nearest
+from ..ledger import records
+from ..ledger.records import KINDS
+from . import curve, explain, parse, pool
 from .app import Endpoint, stream
+from .history import History
+from .latest import latest
 from .service import Service
 
-def _auth(request): return request.headers.get("authorization", "").encode("latin-1")
+MOST_ROWS = 1000
 
-async def models(service, request):
-    service.keys.tenant(_auth(request))
+
+async def models(service: Service, request: Request) -> Any:
+    service.keys.tenant(_key(request))
     return {"object": "list", "data": list(service.models.values())}
-async def model(service, request):
-    service.keys.tenant(_auth(request))
+
+
+async def model(service: Service, request: Request) -> Any:
+    service.keys.tenant(_key(request))
     name = request.path_params["name"]
     if name not in service.models:
-        raise NotFound(f"model {name!r} does not exist; {nearest(name, list(service.models))}", param="model", code="model_not_found")
+        problem = f"model {name!r} does not exist; {nearest(name, list(service.models))}"
+        raise NotFound(problem, param="model", code="model_not_found")
     return service.models[name]
-async def healthz(service, request): return {"status": "ok"}
-async def readyz(service, request): return {"ready": service.ready}
-async def metrics(service, request): return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
-async def events(service, request): return stream(service.hub.listen(service.keys.scope(_auth(request))))
-ENDPOINTS = {("GET","/v1/models"): models, ("GET","/v1/models/{name:path}"): model, ("GET","/healthz"): healthz, ("GET","/readyz"): readyz, ("GET","/metrics"): metrics, ("GET","/v1/events"): events}
+
+
+async def one_decision(service: Service, request: Request) -> Any:
+    """The explanation: the decision, how it went, what was said of it. `prompt` and `answer` only where they are kept."""
+    tenant, name = service.keys.scope(_key(request)), request.path_params["id"]
+    case = await service.router.ledger.explain(name)
+    if tenant is not None and case.decision.tenant != tenant:
+        raise NotFound(f"no decision {name!r} in the ledger", param="id")
+    return {
+        "decision": explain.decision(case.decision, quoting=True),
+        "outcome": case.outcome,
+        "feedback": case.feedback,
+        "prompt": case.prompt,
+        "answer": case.answer,
+        "erased": case.erased,
+    }
+
+
+async def recent_rows(service: Service, request: Request) -> Any:
+    """`limit` rows below `before`, newest first; `kind` selects. `next` is the `before` of the next page, or null."""
+    tenant = service.keys.scope(_key(request))
+    limit = _number(request, "limit", 50, 1, MOST_ROWS)
+    before = _number(request, "before", 1 << 62, 1, 1 << 62)
+    kind = request.query_params.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise RequestError(f"kind: {kind!r} is no kind of row; {nearest(kind, KINDS)}", param="kind")
+    rows = await asyncio.to_thread(latest, service.router.ledger, limit, before, kind, tenant)
+    return {
+        "rows": [
+            {"seq": row.seq, "at": row.at, "kind": row.kind, "hash": row.hash.hex(), "record": records.document(row.record)}
+            for row in rows
+        ],
+        "next": rows[-1].seq if len(rows) == limit else None,
+    }
+
+
+async def events(service: Service, request: Request) -> Any:
+    return stream(service.hub.listen(service.keys.scope(_key(request))))
+
+
+async def the_pool(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    candidates, breakers = service.router.plan.candidates, service.breakers()
+
+    def look(history: History) -> Any:
+        return {"candidates": pool.pool(candidates, history.decisions(), breakers), "decisions": len(history)}
+
+    return await service.look(look)
+
+
+async def the_curve(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    points = _number(request, "points", 40, 1, 400)
+    utility = service.router.served.policy.objective.utility
+    return await service.look(lambda history: curve.curve(history.scored(), utility, points))
+
+
+async def config(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    return service.config()
+
+
+async def learner(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    return service.router.learner.status()
+
+
+async def rollback(service: Service, request: Request) -> Any:
+    """Pin the snapshot named in `{"version": ...}`: it serves, and stays, until `resume`."""
+    service.keys.operator(_key(request))
+    version = (await _body(request)).get("version")
+    if not isinstance(version, str):
+        raise RequestError('version: send {"version": "<snapshot>"}; GET /v1/learner lists them', param="version")
+    await asyncio.to_thread(service.router.learner.rollback, version)
+    return service.router.learner.status()
+
+
+async def resume(service: Service, request: Request) -> Any:
+    """Learn on from the newest snapshot again."""
+    service.keys.operator(_key(request))
+    await asyncio.to_thread(service.router.learner.resume)
+    return service.router.learner.status()
+
+
+async def healthz(service: Service, request: Request) -> Any:
+    """The process lives and its event loop turns."""
+    return {"status": "ok"}
+
+
+async def readyz(service: Service, request: Request) -> Any:
+    """Whether requests should come here: not before the start, not while draining, not when the ledger cannot write."""
+    problems = service.problems()
+    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+
+async def metrics(service: Service, request: Request) -> Any:
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _key(request: Request) -> bytes:
+    return request.headers.get("authorization", "").encode("latin-1")
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise RequestError(f"{name}: {text!r} is not a whole number from {least} to {most}", param=name)
+    return int(text)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    return parse.document(await request.body() or b"{}")
+
+
+ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("GET", "/v1/models"): models,
+    ("GET", "/v1/models/{name:path}"): model,
+    ("GET", "/v1/ledger"): recent_rows,
+    ("GET", "/v1/ledger/{id}"): one_decision,
+    ("GET", "/v1/events"): events,
+    ("GET", "/v1/pool"): the_pool,
+    ("GET", "/v1/curve"): the_curve,
+    ("GET", "/v1/config"): config,
+    ("GET", "/v1/learner"): learner,
+    ("POST", "/v1/learner/rollback"): rollback,
+    ("POST", "/v1/learner/resume"): resume,
+    ("GET", "/healthz"): healthz,
+    ("GET", "/readyz"): readyz,
+    ("GET", "/metrics"): metrics,
+}

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..types import Considered, Decision, Feedback, Outcome, Signal
+from ..types import Considered, Decision, Feedback, Signal
 
 
 def decision(decision: Decision, quoting: bool = False) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def decision(decision: Decision, quoting: bool = False) -> dict[str, Any]:
         "degraded": decision.degraded,
         "seconds": decision.seconds,
         "signals": {name: _signal(signal, quoting) for name, signal in decision.signals.items()},
-        "candidates": [_candidate(row) for row in decision.considered],
+        "considered": [_considered(row) for row in decision.considered],
         "runner_up": _runner_up(decision),
     }
 
@@ -40,7 +40,7 @@ def _signal(signal: Signal, quoting: bool) -> dict[str, Any]:
     return document | {"evidence": signal.evidence} if quoting and signal.evidence else document
 
 
-def _candidate(row: Considered) -> dict[str, Any]:
+def _considered(row: Considered) -> dict[str, Any]:
     return msgspec.structs.asdict(row) | {"grade": row.grade, "permitted": row.permitted}
 
 
@@ -51,10 +51,6 @@ def _runner_up(decision: Decision) -> dict[str, Any] | None:
         return None
     kinds = ("utility", "quality", "cost", "latency", "energy")
     return {"candidate": other.candidate} | {kind: getattr(other, kind) - getattr(chosen, kind) for kind in kinds}
-
-
-def outcome(outcome: Outcome) -> dict[str, Any]:
-    return msgspec.structs.asdict(outcome)
 
 
 def feedback(feedback: Feedback, quoting: bool = False) -> dict[str, Any]:

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from ..errors import NotFound, Unauthorized
 
 
+@dataclass(frozen=True)
+class Key:
+    """An operator's key sees all tenants and may steer; any other sees only what is its tenant's."""
+
+    tenant: str
+    secret: str = field(repr=False)
+    operator: bool = False
+
+
 class Keys:
-    """`tenants` maps key -> tenant. Tenants in `operators` see and steer everything, others only what is theirs.
+    """Only digests are kept, and looked up by digest, so the time a lookup takes says nothing about a key."""
 
-    Only digests are kept, and looked up by digest, so the time a lookup takes says nothing about a key.
-    """
-
-    def __init__(self, tenants: Mapping[str, str], operators: Collection[str] = ()) -> None:
-        self._tenants = {_digest(key.encode()): tenant for key, tenant in tenants.items()}
-        self._operators = frozenset(operators)
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._holders = {_digest(key.secret.encode()): (key.tenant, key.operator) for key in keys}
 
     def tenant(self, authorization: bytes) -> str | None:
         """The tenant of an `Authorization` header; `None` while no keys are configured. Raises `Unauthorized`."""
-        if not self._tenants:
-            return None
-        scheme, _, key = authorization.strip().partition(b" ")
-        if scheme.lower() != b"bearer" or not key:
-            raise Unauthorized("send a key: the header 'Authorization: Bearer <key>' is missing", code="missing_api_key")
-        tenant = self._tenants.get(_digest(key.strip()))
-        if tenant is None:
-            raise Unauthorized("this key is not known here")
-        return tenant
+        return self._holder(authorization)[0] if self._holders else None
 
     def scope(self, authorization: bytes) -> str | None:
         """Whose records the caller may see: a tenant's, or `None` for everybody's. Raises `Unauthorized`."""
-        tenant = self.tenant(authorization)
-        return None if tenant is None or tenant in self._operators else tenant
+        if not self._holders:
+            return None
+        tenant, operator = self._holder(authorization)
+        return None if operator else tenant
 
     def operator(self, authorization: bytes) -> None:
-        """Let only those pass who may steer the gateway. Others are told that the path does not exist for them."""
+        """Let only those pass who may steer the gateway. Raises `Unauthorized`, and `NotFound` for other tenants' keys."""
         if self.scope(authorization) is not None:
-            raise NotFound("this path is for operators; list your tenant under server.operators to use it")
+            raise NotFound("this path is for operators: use a key that has `operator: true` in the configuration")
+
+    def _holder(self, authorization: bytes) -> tuple[str, bool]:
+        scheme, _, secret = authorization.strip().partition(b" ")
+        if scheme.lower() != b"bearer" or not secret:
+            raise Unauthorized("send a key: the header 'Authorization: Bearer <key>' is missing", code="missing_api_key")
+        holder = self._holders.get(_digest(secret.strip()))
+        if holder is None:
+            raise Unauthorized("this key is not known here")
+        return holder
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _digest(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import isfinite
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.registry import Collector
@@ -73,7 +74,8 @@ class Metrics:
     def outcome(self, outcome: Outcome) -> None:
         for step in outcome.steps:
             self._steps(step.candidate, step.error).inc()
-            self._cost(step.candidate).inc(step.cost)
+            if isfinite(step.cost):  # an unknown price makes an unknown cost
+                self._cost(step.candidate).inc(step.cost)
             self._tokens(step.candidate, "input").inc(step.usage.input)
             self._tokens(step.candidate, "output").inc(step.usage.output)
             if step.usage.cached:

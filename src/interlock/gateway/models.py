@@ -8,6 +8,7 @@ but somebody might.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ..types import Candidate, Capability
@@ -16,9 +17,11 @@ Catalogue = Mapping[str, Mapping[str, Any]]
 
 
 def catalogue(virtual: Mapping[str, Sequence[str]], candidates: Sequence[Candidate], created: int) -> Catalogue:
-    """Name -> the OpenAI model object, with our facts in its field `interlock`. An empty sequence stands for all candidates."""
-    by_name = {candidate.name: candidate for candidate in candidates}
-    sets = {name: [by_name[member] for member in members] or list(candidates) for name, members in virtual.items()}
+    """Name -> the OpenAI model object, with our facts in its field `interlock`. `virtual` maps a model to its globs."""
+    sets = {
+        name: [candidate for candidate in candidates if any(fnmatchcase(candidate.name, glob) for glob in globs)]
+        for name, globs in virtual.items()
+    }
     entries = {name: _entry(name, created, "interlock", _virtual(members)) for name, members in sets.items()}
     return entries | {
         candidate.name: _entry(candidate.name, created, candidate.provider, _single(candidate)) for candidate in candidates

@@ -16,6 +16,7 @@ Extensions, in an `interlock` object of the body (removed before forwarding) or 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
@@ -205,11 +206,14 @@ def _limits(said: Bounds | None, headers: Mapping[bytes, bytes]) -> Limits:
 
 def _number(field: str, name: str, text: str) -> float:
     try:
-        bounds = msgspec.convert({name: float(text)}, Bounds)
-    except ValueError as error:  # msgspec's ValidationError is one too
-        problem = str(error).split(" - at ")[0] if isinstance(error, msgspec.ValidationError) else f"{text!r} is no number"
-        raise RequestError(f"header {field}: {problem}", param=field) from None
-    number: float = getattr(bounds, name)
+        number = float(text)
+        msgspec.convert({name: number}, Bounds)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"header {field}: {str(error).split(' - at ')[0]}", param=field) from None
+    except ValueError:
+        raise RequestError(f"header {field}: {text!r} is no number", param=field) from None
+    if not math.isfinite(number):
+        raise RequestError(f"header {field}: {text!r} is no limit; leave it out for none", param=field)
     return number
 
 

@@ -34,7 +34,7 @@ Observe = Callable[[str, int, float], None]  # name, status, seconds
 class HttpLimits:
     """Sizes in bytes, times in seconds. `idle`: between requests; `receive`: from the first byte of a request to its last."""
 
-    body: int = 32 * 1024 * 1024
+    body: int = 8 * 1024 * 1024
     head: int = 64 * 1024
     idle: float = 75.0
     receive: float = 60.0
@@ -207,7 +207,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(HeadTooLarge(f"the request line and headers exceed {self.limits.head} bytes"))
 
     def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body exceeds {self.limits.body} bytes; send less, or raise server.max_body")
+        return TooLarge(f"the body exceeds {self.limits.body} bytes; send less, or raise server.max_body_bytes")
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(RequestError("this is not valid HTTP/1.1", code="invalid_http"))

@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._service.draining()
+        self._service.drain()
         await asyncio.sleep(self._drain)
         await super().shutdown(sockets)
 

@@ -1,28 +1,130 @@
-"""What the handlers share: the router and what the gateway keeps about it. Everything here lives on one event loop."""
+"""What the handlers share: the router, and what the gateway keeps beside it. Everything here belongs to one event loop."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from ..errors import NotFound
+from ..guards import Board
+from ..ledger import Record
+from ..router import Router
+from ..types import Decision, Feedback, Outcome
+from . import explain
+from .front import Front
+from .gauges import Gauges
+from .history import WINDOW, History
 from .hub import Hub
 from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
+from .tap import Tap
+
+Result = TypeVar("Result")
+Background = Callable[["Service"], Coroutine[Any, Any, None]]
+
+ROWS_PER_DECISION = 4  # decision, outcome, feedback, and some room: how far back the history reads at first
+
+
+@dataclass(frozen=True)
+class Reload:
+    """How the last attempt to load the configuration ended; `error` is empty when it serves."""
+
+    at: float
+    error: str = ""
 
 
 class Service:
-    def __init__(self, router, keys: Keys, models: Catalogue) -> None:
-        self.router, self.keys, self.models = router, keys, models
-        self.metrics, self.hub = Metrics(), Hub()
-        self.ready = False
+    """One gateway. Use as an async context manager around the time in which it serves; it closes the router.
 
-    async def __aenter__(self):
-        self.ready = True
+    `background` are coroutines that run beside it for that time.
+    """
+
+    def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
+        self.router, self.front = router, front
+        self.metrics, self.hub = Metrics(), Hub()
+        self.reload = Reload(time.time())
+        self._background, self._tasks = background, set[asyncio.Task[None]]()
+        self._history, self._looking = History(), asyncio.Lock()
+        self._open: dict[str, str] = {}  # decisions under way -> tenant, since an outcome does not say whose it is
+        self._problem = "starting"
+        self.metrics.watch(Gauges(self))
+
+    @property
+    def keys(self) -> Keys:
+        return self.front.keys
+
+    @property
+    def models(self) -> Catalogue:
+        return self.front.models
+
+    async def __aenter__(self) -> Self:
+        self.router.ledger = Tap(self.router.ledger, self._hear)
+        self._tasks = {asyncio.create_task(run(self)) for run in self._background}
+        self._problem = ""
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.router.close()
 
-    def draining(self) -> None:
-        self.ready = False
+    def drain(self) -> None:
+        """No new work should come: not ready any more, and pages that listen are let go."""
+        self._problem = "draining"
         self.hub.close()
 
-    async def owned(self, id, tenant): ...
+    def problems(self) -> list[str]:
+        """Why requests should go elsewhere; empty when ready."""
+        trouble = getattr(self.router.ledger, "trouble", None)
+        return [text for text in (self._problem, trouble and f"the ledger cannot write: {trouble}") if text]
+
+    def breakers(self) -> dict[str, dict[str, Any]]:
+        """Each candidate's circuit: its state, how long it asked to rest (seconds), and its last error."""
+        board = self.router.plan.executor.board
+        if not isinstance(board, Board):
+            return {}
+        return {
+            name: {"state": board.state(name), "resting": board.resting(name), "last_error": circuit.last_error}
+            for name, circuit in list(board.circuits.items())
+        }
+
+    def config(self) -> dict[str, Any]:
+        """The settings that serve, without secrets, and how the last attempt to load them ended."""
+        front, last = self.front, self.reload
+        return {"settings": front.settings, "hash": front.hash, "reload": {"at": last.at, "ok": not last.error, "error": last.error}}
+
+    async def owned(self, decision: str, tenant: str | None) -> None:
+        """Raises `NotFound` when the decision is another tenant's. `None` owns everything."""
+        if tenant is not None and (await self.router.ledger.explain(decision)).decision.tenant != tenant:
+            raise NotFound(f"no decision {decision!r} in the ledger", param="id")
+
+    async def look(self, see: Callable[[History], Result]) -> Result:
+        """`see` the recent past, brought up to date with the ledger; in a thread, one at a time."""
+        async with self._looking:
+            return await asyncio.to_thread(self._catch_up, see)
+
+    def _catch_up(self, see: Callable[[History], Result]) -> Result:
+        ledger, history = self.router.ledger, self._history
+        since = max(history.seq, ledger.head()[0] - ROWS_PER_DECISION * WINDOW)
+        for row in ledger.rows(since=since):
+            history.add(row.record)
+            history.seq = row.seq
+        return see(history)
+
+    def _hear(self, record: Record) -> None:
+        if isinstance(record, Decision):
+            self.metrics.decision(record)
+            if record.chosen is not None:
+                self._open[record.id] = record.tenant
+            self.hub.publish("decision", lambda: explain.decision(record), record.tenant)
+        elif isinstance(record, Outcome):
+            self.metrics.outcome(record)
+            self.hub.publish("outcome", lambda: record, self._open.pop(record.decision, ""))
+        elif isinstance(record, Feedback):
+            self.metrics.feedback(record)
+            self.hub.publish("feedback", lambda: explain.feedback(record), record.tenant)

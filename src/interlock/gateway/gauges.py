@@ -1,0 +1,64 @@
+"""What metrics say of the present, looked up at each scrape: breakers, the ledger's queue, the snapshot's age, listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from .service import Service
+
+STATES = ("closed", "open", "half_open")
+
+
+class Gauges(Collector):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing before the first scrape: the router may not be there yet."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        service = self._service
+        yield self._breakers()
+        yield self._guards()
+        queue = GaugeMetricFamily("interlock_ledger_queue", "Records waiting to be written.")
+        queue.add_metric((), service.router.ledger.waiting)
+        yield queue
+        failed = CounterMetricFamily("interlock_ledger_failures", "Records that could not be written.")
+        failed.add_metric((), service.router.ledger.failed)
+        yield failed
+        yield self._snapshot()
+        listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")
+        listeners.add_metric((), service.hub.listeners)
+        yield listeners
+        dropped = CounterMetricFamily("interlock_events_dropped", "Events lost to slow listeners.")
+        dropped.add_metric((), service.hub.dropped)
+        yield dropped
+
+    def _snapshot(self) -> Metric:
+        router = self._service.router
+        published = {version: at for version, _, at, _ in router.ledger.snapshots()}
+        family = GaugeMetricFamily("interlock_snapshot_age_seconds", "Since the serving snapshot was published; absent before one.")
+        if (at := published.get(router.served.snapshot)) is not None:
+            family.add_metric((), time.time() - at)
+        return family
+
+    def _breakers(self) -> Metric:
+        family = GaugeMetricFamily("interlock_breaker_state", "1 for the state a candidate is in.", labels=("candidate", "state"))
+        for name, breaker in self._service.breakers().items():
+            for state in STATES:
+                family.add_metric((name, state), float(state == breaker["state"]))
+        return family
+
+    def _guards(self) -> Metric:
+        family = CounterMetricFamily("interlock_guard_seconds", "Time spent in a guard.", labels=("guard",))
+        for name, seconds in self._service.router.plan.guards.seconds.items():
+            family.add_metric((name,), seconds)
+        return family
