@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from ..errors import SnapshotError
 from .append import Appender
 from .chain import snapshot_mark, snapshot_version
-from .reading import Stored
+from .reading import Reading, Stored
+from .records import Audit
 
 
 def sealed(seq: int, at: float, maker: str, state: bytes, trust: bytes) -> Stored:
@@ -30,6 +31,13 @@ def check(snapshot: Stored) -> Stored:
     if sealed(snapshot.seq, snapshot.at, snapshot.maker, snapshot.state, snapshot.trust) != snapshot:
         raise SnapshotError(f"snapshot {snapshot.version} is damaged")
     return snapshot
+
+
+def pinned(reading: Reading) -> str:
+    """The version that an operator pinned last and has not released, or ""."""
+    records = (row.record for row in reading.rows(kind="audit"))
+    changes = [record for record in records if isinstance(record, Audit) and record.action in ("pin", "resume")]
+    return changes[-1].subject if changes and changes[-1].action == "pin" else ""
 
 
 def keep_snapshot(appender: Appender, snapshot: Stored, keep: int, pinned: Sequence[str]) -> None:

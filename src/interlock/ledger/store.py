@@ -31,6 +31,7 @@ CREATE TABLE rows(
 ) STRICT;
 CREATE INDEX rows_of_decision ON rows(decision_id, seq) WHERE decision_id != '';
 CREATE INDEX rows_of_tenant ON rows(tenant, seq) WHERE tenant != '';
+CREATE INDEX rows_of_audit ON rows(seq) WHERE kind = 'audit';
 CREATE TABLE attachments(
     seq INTEGER NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL, blob BLOB NOT NULL, PRIMARY KEY(seq, name)
 ) STRICT;

@@ -1,0 +1,283 @@
+"""State is a fold over the ledger: rows in, events in their order, a policy's state out.
+
+What a row teaches depends on the rows about its decision up to it, and on nothing else: they are read back from the
+ledger, so nothing has to be remembered between two advances and it makes no difference where one ends. Folding a
+ledger from the start therefore gives, bit for bit, what the live learner has.
+
+An estimator that cannot take a score back (one that forgets, one that keeps neighbours) is folded again from a point
+before that score, leaving out what does not stand in the end; the result is that of a fold from the start. After an
+erasure any is folded again from before it, and the erased decisions are skipped from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from itertools import islice
+from typing import NamedTuple, Protocol, Self
+
+import msgspec
+
+from ..errors import LedgerError, SnapshotError
+from ..ledger.reading import Reading, Row, Stored
+from ..ledger.records import Audit, decode, vector_of
+from ..ledger.snapshots import check, sealed
+from ..policy import Event
+from ..types import Decision, Feedback, Outcome, Vector
+from .standing import Change, Score, Standing
+from .trust import Agreement, Trust
+
+log = logging.getLogger("interlock.learning")
+
+PAGE = 256  # rows between two breaths
+POINTS = 8  # kept in memory to go back to, by estimators that cannot revoke
+APART = 1024  # rows between the newest of them
+LAYOUT = 1  # of the state beside the policy's
+
+
+class Learning(Protocol):
+    """What a fold needs of a policy (see policy.py). `learn` must depend on state and event alone."""
+
+    @property
+    def revocable(self) -> bool: ...
+    def learn(self, event: Event) -> None: ...
+    def state(self) -> bytes: ...
+    def restore(self, state: bytes) -> Self: ...
+
+
+class Without(NamedTuple):
+    """Whose scores and decisions to leave out, as if they had never been."""
+
+    tenants: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+
+
+class Known(NamedTuple):
+    """What a page's rows are about: a decision with its vector, and the changes that each of its rows brings."""
+
+    decision: Decision
+    vector: Vector
+    changes: dict[int, list[Change]]
+    outcomes: dict[int, Outcome]
+
+
+class Rebuild(Exception):
+    """What row `seq` taught was learnt and has to go, which the estimator cannot do."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+
+
+class Fold:
+    """A policy, and the rows up to `seq` folded into it. `policy` must be fresh: a rebuild may begin with its state.
+
+    `learnt` counts events, `skipped` what taught nothing, by reason, `rebuilds` how often it had to go back.
+    """
+
+    def __init__(self, policy: Learning, trust: Trust = Trust(), without: Without = Without()) -> None:
+        self.policy, self.trust, self.without = policy, trust, without
+        left_out = [sorted(names) for names in without]
+        self.maker = f"{LAYOUT}.{trust.fingerprint}.{sha256(repr(left_out).encode()).hexdigest()[:8]}"
+        self.rebuilds = 0
+        self._blank = policy.state()
+        self._points: list[Stored] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start of the ledger."""
+        self.policy.restore(self._blank)
+        self.agreement = Agreement(self.trust)
+        self.seq = self.learnt = 0
+        self.skipped: Counter[str] = Counter()
+
+    def advance(self, reading: Reading, until: int | None = None, breathe: Callable[[], None] | None = None) -> int:
+        """Fold the rows up to seq `until` (default: all); how many. `breathe` is called between pages and may raise.
+
+        Raises LedgerError when the ledger cannot be read. A row that cannot be folded is counted, logged and left out.
+        """
+        until = reading.head()[0] if until is None else until
+        began = self.seq
+        erased = self._erased_since(reading, until) if until > began else 0
+        if erased:
+            self._go_back(erased)
+        while self.seq < until:
+            try:
+                self._fold(reading, until, breathe)
+            except Rebuild as reason:
+                self._go_back(reason.seq)
+        return max(until - began, 0)
+
+    def snapshot(self, at: float) -> Stored:
+        beside = {"agreement": self.agreement.state(), "learnt": self.learnt, "skipped": dict(self.skipped)}
+        return sealed(
+            self.seq, at, self.maker, self.policy.state(), msgspec.msgpack.encode(beside, order="deterministic")
+        )
+
+    def resume(self, snapshot: Stored) -> Self:
+        """Continue from a snapshot. Raises SnapshotError, changing nothing, when it is damaged or not of this fold."""
+        if check(snapshot).maker != self.maker:
+            raise SnapshotError(f"snapshot {snapshot.version} was folded with other trust or other tenants left out")
+        try:
+            beside = msgspec.msgpack.decode(snapshot.trust)
+            agreement = Agreement(self.trust).restore(beside["agreement"])
+            learnt, skipped = int(beside["learnt"]), Counter(beside["skipped"])
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(f"snapshot {snapshot.version} cannot be read: {error}") from error
+        self.policy.restore(snapshot.state)
+        self.agreement, self.learnt, self.skipped, self.seq = agreement, learnt, skipped, snapshot.seq
+        return self
+
+    def _go_back(self, seq: int) -> None:
+        """To the latest point before row `seq`. Nothing in such a point has fallen since, or it would be gone."""
+        while self._points and self._points[-1].seq >= seq:
+            self._points.pop()
+        if self._points:
+            self.resume(self._points[-1])
+        else:
+            self.reset()
+        self.rebuilds += 1
+        log.info("row %d has to be unlearnt: folding again from row %d", seq, self.seq)
+
+    def _keep_point(self) -> None:
+        """Remember where one could go back to: few points, the older the sparser."""
+        if self.policy.revocable or self.seq - (self._points[-1].seq if self._points else 0) < APART:
+            return
+        self._points.append(self.snapshot(0.0))
+        if len(self._points) > POINTS:
+            gaps = [self._points[i + 1].seq - (self._points[i - 1].seq if i else 0) for i in range(POINTS)]
+            ages = [self.seq - self._points[i].seq for i in range(POINTS)]
+            del self._points[min(range(POINTS), key=lambda i: gaps[i] / (ages[i] + APART))]
+
+    def _erased_since(self, reading: Reading, until: int) -> int:
+        """The first row folded already that has lost an attachment since, 0 if none."""
+        audits = (row.record for row in reading.rows(kind="audit", since=self.seq, until=until))
+        erased = (r.detail["rows"] for r in audits if isinstance(r, Audit) and r.action == "erase")
+        return min((seq for rows in erased for seq in rows if seq <= self.seq), default=0)
+
+    def _fold(self, reading: Reading, until: int, breathe: Callable[[], None] | None) -> None:
+        began = self.seq
+        for page in _pages(reading.rows(since=began, until=until)):
+            known = self._know(reading, page, began, until)
+            for row in page:
+                if row.kind in ("outcome", "feedback"):
+                    self._teach(row.seq, known.get(row.decision, "no such decision"))
+            self.seq = page[-1].seq
+            self._keep_point()
+            if breathe is not None:
+                breathe()
+        self.seq = until
+
+    def _know(self, reading: Reading, page: Sequence[Row], began: int, until: int) -> dict[str, Known | str]:
+        """What is known of each decision that a row of the page is about, or why it teaches nothing."""
+        ids = list(dict.fromkeys(row.decision for row in page if row.kind in ("outcome", "feedback")))
+        rows: dict[str, list[Row]] = {}
+        for row in reading.about(ids, until):
+            rows.setdefault(row.decision, []).append(row)
+        blobs = reading.attachments([row.seq for of in rows.values() for row in of if row.kind == "decision"], "vector")
+        return {id: self._join(of, blobs, began) for id, of in rows.items()}
+
+    def _join(self, rows: Sequence[Row], blobs: Mapping[int, Mapping[str, bytes]], began: int) -> Known | str:
+        known: Known | None = None
+        standing: Standing | None = None
+        for row in rows:
+            try:
+                record, attached = decode(row.kind, row.body)
+            except LedgerError as error:
+                log.warning("row %d is left out: %s", row.seq, error)
+                return "garbled"
+            if isinstance(record, Decision) and known is None:
+                if record.tenant in self.without.tenants:
+                    return "left out"
+                if record.chosen is None:
+                    return "refused"
+                if "vector" in attached and "vector" not in blobs.get(row.seq, {}):
+                    return "erased"
+                vector = vector_of(blobs.get(row.seq, {}).get("vector", b""))
+                known, standing = Known(record, vector, {}, {}), Standing(record)
+            elif known is None or standing is None or not isinstance(record, Outcome | Feedback):
+                continue
+            elif not self._left_out(record):
+                known.changes[row.seq] = standing.apply(row.seq, record)
+                if isinstance(record, Outcome):
+                    known.outcomes[row.seq] = record
+        if known is None:
+            return "no such decision"
+        if not self.policy.revocable:
+            _drop_what_falls(known.changes, began)
+        return known
+
+    def _left_out(self, record: Outcome | Feedback) -> bool:
+        if isinstance(record, Outcome):
+            return False
+        return record.source in self.without.sources or record.tenant in self.without.tenants
+
+    def _teach(self, seq: int, known: Known | str) -> None:
+        """Learn what row `seq` brings."""
+        if isinstance(known, str):
+            self.skipped[known] += 1
+            return
+        if seq in known.outcomes:
+            for event in consumed(known.outcomes[seq], known.decision, known.vector):
+                self._learn(seq, event)
+        for sign, score in known.changes.get(seq, ()):
+            if self.trust.judges_itself(score.source, known.decision):
+                self.skipped["judges itself"] += 1
+                continue
+            weight = self.agreement.weight(score)
+            if sign > 0 and self.trust.counts(score):
+                self.agreement.observe(score, known.vector, weight)
+            if weight == 0:
+                self.skipped["not trusted"] += 1
+                continue
+            self._learn(seq, scored(score, known.vector, sign * weight))
+
+    def _learn(self, seq: int, event: Event) -> None:
+        try:
+            self.policy.learn(event)
+        except Exception as error:  # one row must not stop the learner; it is counted and logged
+            reason = f"failed: {type(error).__name__}"
+            if not self.skipped[reason]:
+                log.exception("row %d cannot be learnt", seq)
+            self.skipped[reason] += 1
+        else:
+            self.learnt += 1
+
+
+def scored(score: Score, vector: Vector, weight: float) -> Event:
+    return Event(kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight)
+
+
+def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[Event]:
+    """What each answered call of an outcome consumed. First-token time and energy are known of a single call only."""
+    tokens = decision.signals.get("tokens")
+    prompt = float(tokens.value) if tokens is not None and isinstance(tokens.value, int | float) else 0.0
+    single = len(outcome.steps) == 1
+    for step in outcome.steps:
+        if not step.error:
+            yield Event(
+                kind="outcome",
+                candidate=step.candidate,
+                vector=vector,
+                usage=step.usage,
+                prompt_tokens=prompt,
+                latency=step.seconds,
+                ttft=outcome.ttft if single else None,
+                energy=outcome.energy if single else None,
+            )
+
+
+def _drop_what_falls(changes: dict[int, list[Change]], began: int) -> None:
+    """Leave only what still stands after the last row. Raises Rebuild when something learnt before `began` falls."""
+    fallen = {change.score for of in changes.values() for change in of if change.sign < 0}
+    for seq, of in changes.items():
+        for change in of:
+            if change.sign < 0 and change.score.seq <= began < seq:
+                raise Rebuild(change.score.seq)
+        changes[seq] = [change for change in of if change.sign > 0 and change.score not in fallen]
+
+
+def _pages(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while page := list(islice(rows, PAGE)):
+        yield page

@@ -1,0 +1,258 @@
+"""The learner: a thread that folds new rows and publishes what came of it as versioned snapshots.
+
+A version is `<last row folded>-<hash of the policy's state>`: it says what was learnt, and the ledger up to that row
+gives it again. So the newest few are stored only to start quickly; `rollback` reaches every version there ever was, by
+folding it anew if need be and comparing the hash. A rollback pins what is served, in the ledger, so it holds across
+restarts; the learner goes on folding meanwhile, and `resume` serves the newest again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from ..errors import InterlockError, SnapshotError, nearest
+from ..ledger import SqliteLedger
+from ..ledger.reading import Reading, Stored
+from ..ledger.records import Audit
+from ..ledger.snapshots import check, pinned
+from .fold import Fold, Learning, Without
+from .trust import Trust
+
+log = logging.getLogger("interlock.learner")
+
+BREATH = 0.0005  # seconds between pages, so that the event loop gets Python's lock in between
+LAST_GOOD = "last_good"
+
+
+class Servable(Learning, Protocol):
+    """A policy that can be handed to the router (see policy.py)."""
+
+    def clone(self) -> Self: ...
+    def prepare(self) -> Self: ...
+
+
+Publish = Callable[[Any, str, str], None]
+"""Called with a policy that nobody changes any more, its version, and how it is degraded: "" or "last_good"."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """`served` is what the router was given last, `working` the newest folded, `lag` the rows not folded yet.
+
+    `error` is why the last attempt failed, empty when it went well. `doubted` tenants count less than fully.
+    """
+
+    served: str
+    degraded: str
+    working: str
+    pinned: bool
+    seq: int
+    lag: int
+    learnt: int
+    skipped: dict[str, int]
+    doubted: dict[str, float]
+    rebuilds: int
+    error: str
+    at: float
+
+
+class Stopped(Exception):
+    """The learner is asked to stop in the middle of a fold."""
+
+
+class Learner:
+    """Folds `ledger` into `policy` (fresh, as configured) and calls `publish` from its thread whenever it has learnt.
+
+    `interval` is the least time between two folds, `store_every` between two stored snapshots, in seconds; the newest
+    `keep` stay stored. `step`, `rollback` and `resume` may be called from any thread and wait for a fold in progress.
+    """
+
+    def __init__(
+        self,
+        ledger: SqliteLedger,
+        policy: Servable,
+        publish: Publish,
+        *,
+        trust: Trust = Trust(),
+        without: Without = Without(),
+        interval: float = 1.0,
+        keep: int = 16,
+        store_every: float = 10.0,
+    ) -> None:
+        self._ledger, self._publish = ledger, publish
+        self._interval, self._keep, self._store_every = interval, keep, store_every
+        self._fresh, self._policy = policy.clone(), policy
+        self._fold = Fold(policy, trust, without)
+        self._reading = Reading(ledger.path)
+        self._turn = threading.RLock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._served: tuple[Servable, str, str] | None = None
+        self._error, self._at = "", time.time()
+        self._pin = pinned(self._reading)
+        self._working = self._newest()
+        self._stored_at = 0.0
+
+    def start(self) -> Self:
+        """Publish the pinned or the last good snapshot, then fold in a thread of its own."""
+        with self._turn:
+            if not (self._pin and self._serve_pinned()):
+                self._serve(self._policy.clone(), self._working.version)
+        self._thread = threading.Thread(target=self._work, name="interlock-learner", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Store what is folded and end the thread. Safe to call twice; to be called before the ledger is closed."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._reading.close()
+
+    def step(self) -> bool:
+        """Fold what is new; publish and store what came of it. Whether anything was learnt. Raises LedgerError."""
+        with self._turn:
+            rebuilds, learnt = self._fold.rebuilds, self._fold.learnt
+            self._fold.advance(self._reading, self._ledger.seq, self._breathe)
+            self._at, self._error = time.time(), ""
+            changed = (rebuilds, learnt) != (self._fold.rebuilds, self._fold.learnt)
+            if changed:
+                self._working = self._fold.snapshot(self._at)
+            if self._fold.rebuilds > rebuilds and self._pin and self._ledger.snapshot(self._pin) is None:
+                self._unpin("its snapshot held what was erased since")
+            recovered = self._served is not None and self._served[2] != ""
+            if not self._pin and (changed or recovered or self._served is None):
+                self._serve(self._policy.clone(), self._working.version)
+            if changed and self._at - self._stored_at >= self._store_every:
+                self._store()
+            return changed
+
+    def rollback(self, version: str) -> None:
+        """Serve `version` from now on, across restarts, until `resume`; learning goes on unserved.
+
+        Raises SnapshotError when there was no such version, or when it cannot be had again since rows were erased.
+        """
+        with self._turn:
+            snapshot = self._ledger.snapshot(version) or self._refolded(version)
+            policy = self._fresh.clone().restore(check(snapshot).state)
+            self._ledger.put(Audit(at=time.time(), action="pin", subject=version), durable=True).wait()
+            self._pin = version
+            self._ledger.keep_snapshot(snapshot, self._keep, [version]).wait()
+            self._serve(policy, version)
+
+    def resume(self) -> None:
+        """Serve the newest again. Harmless when nothing is pinned."""
+        with self._turn:
+            if self._pin:
+                self._unpin("")
+                self._serve(self._policy.clone(), self._working.version)
+
+    def status(self) -> Status:
+        fold, served = self._fold, self._served
+        return Status(
+            served="" if served is None else served[1],
+            degraded="" if served is None else served[2],
+            working=self._working.version,
+            pinned=bool(self._pin),
+            seq=fold.seq,
+            lag=max(self._ledger.seq - fold.seq, 0),
+            learnt=fold.learnt,
+            skipped=dict(fold.skipped),
+            doubted=fold.agreement.doubted(),
+            rebuilds=fold.rebuilds,
+            error=self._error,
+            at=self._at,
+        )
+
+    def _work(self) -> None:
+        failures = 0
+        while not self._stop.wait(self._interval * min(2**failures, 64)):
+            try:
+                self.step()
+                failures = 0
+            except Stopped:
+                return
+            except Exception as error:  # noqa: BLE001 - the thread goes on; the status and the log say why
+                failures = min(failures + 1, 6)
+                self._failed(error)
+        try:
+            with self._turn:
+                self._store()
+        except InterlockError as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Say so, and that the router serves what was good last."""
+        text = str(error) if isinstance(error, InterlockError) else f"{type(error).__name__}: {error}"
+        if text != self._error:
+            log.error("the learner fails and tries again: %s", text, exc_info=not isinstance(error, InterlockError))
+        with self._turn:
+            self._error = text
+            if self._served is not None and not self._served[2] and not self._pin:
+                self._serve(*self._served[:2], LAST_GOOD)
+
+    def _breathe(self) -> None:
+        if self._stop.wait(BREATH):
+            raise Stopped
+
+    def _serve(self, policy: Servable, version: str, degraded: str = "") -> None:
+        self._publish(policy.prepare(), version, degraded)
+        self._served = (policy, version, degraded)
+
+    def _serve_pinned(self) -> bool:
+        try:
+            snapshot = self._ledger.snapshot(self._pin) or self._refolded(self._pin)
+            self._serve(self._fresh.clone().restore(check(snapshot).state), self._pin)
+        except SnapshotError as error:
+            log.error("the pinned snapshot %s cannot be served, the newest is: %s", self._pin, error)
+            self._error, self._pin = str(error), ""
+            return False
+        return True
+
+    def _unpin(self, reason: str) -> None:
+        if reason:
+            log.warning("snapshot %s is no longer pinned: %s", self._pin, reason)
+        detail = {"reason": reason} if reason else {}
+        audit = Audit(at=time.time(), action="resume", subject=self._pin, detail=detail)
+        self._ledger.put(audit, durable=True).wait()
+        self._pin = ""
+
+    def _store(self) -> None:
+        if self._working.seq < self._fold.seq:
+            self._working = self._fold.snapshot(time.time())
+        self._ledger.keep_snapshot(self._working, self._keep, [self._pin] if self._pin else []).wait()
+        self._stored_at = time.time()
+
+    def _newest(self) -> Stored:
+        """Continue from the newest stored snapshot that is undamaged and of this fold, else from the start."""
+        for version, _, _, maker in self._ledger.snapshots():
+            stored = self._ledger.snapshot(version) if maker == self._fold.maker else None
+            try:
+                if stored is not None:
+                    self._fold.resume(stored)
+                    return stored
+            except SnapshotError as error:
+                log.warning("%s; an older one is taken, or the ledger is folded from the start", error)
+        return self._fold.snapshot(time.time())
+
+    def _refolded(self, version: str) -> Stored:
+        """A version that is not stored any more, folded again."""
+        number = version.partition("-")[0]
+        if not number.isdigit() or int(number) > self._ledger.seq:
+            stored = [name for name, *_ in self._ledger.snapshots()]
+            raise SnapshotError(f"there is no snapshot {version!r}; {nearest(version, stored)}")
+        fold = Fold(self._fresh.clone(), self._fold.trust, self._fold.without)
+        fold.advance(self._reading, int(number), self._breathe)
+        snapshot = fold.snapshot(time.time())
+        if snapshot.version != version:
+            raise SnapshotError(
+                f"the ledger up to row {number} gives {snapshot.version} now, not {version}: rows were erased since, or"
+                " it was made under another configuration"
+            )
+        return snapshot

@@ -1,0 +1,173 @@
+"""How much a score counts: what the operator says of its source and tenant, times how far the tenant can be believed.
+
+Belief is earned by agreement. A small linear predictor, fed by everybody (normalised least mean squares, one weight
+vector a candidate), predicts each score before it is learnt. For each tenant the slope of its scores on the predictions
+is kept, over its last few hundred scores: 1 when it agrees, 0 when its scores say nothing, negative when they are
+inverted. As in FLTrust, where the cosine with a trusted update, cut at zero, weighs a client, the slope decides the
+weight; but no trusted data set is needed, the other tenants take its place:
+
+    weight = 1 - confirmed x outnumbered x contradicts
+    confirmed    how far the others' scores follow the predictions: their slope, from 0 (no evidence) to 1
+    outnumbered  1 when the others have given at least as much evidence as the tenant, less when it is in the majority
+    contradicts  0 for a slope of 1/2 or more, 1 for a slope of 0 or less
+
+So nobody is doubted for being first or alone; and when the world changes (a model is silently swapped) everybody's
+slope falls together, nobody is confirmed, and everybody is still learnt from. Who differs in level only, a harsh judge,
+has the same slope. What cannot be seen: tenants in the majority that lie in concert; give such a weight by hand.
+
+Source: Cao, Fang, Liu and Gong, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS 2021;
+Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm", Applied Statistics 28
+(1979), for judging observers by each other; Widrow and Hoff, "Adaptive Switching Circuits" (1960), for least mean
+squares.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+from ..types import Array, Decision, Vector
+from .standing import OUTCOME, Score
+
+STEPS = 8  # weights move in eighths, so that a tenant's history of weights stays short
+MEMORY = 256  # scores over which a tenant's agreement is kept
+PATIENCE = 1.0  # evidence (sum of squared deviations of the predictions) that halves the benefit of the doubt
+RATE = 0.2  # step size of the predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Weights of sources and tenants by name; others count `default`, and tenants not named here earn theirs.
+
+    `barred` are names that may never judge (providers, models); a decision's own candidates never may. With `earned`
+    off, every tenant counts fully. Raises ValueError for a weight that is negative or not finite.
+    """
+
+    sources: Mapping[str, float] = field(default_factory=dict)
+    tenants: Mapping[str, float] = field(default_factory=dict)
+    default: float = 1.0
+    barred: frozenset[str] = frozenset()
+    earned: bool = True
+
+    def __post_init__(self) -> None:
+        for kind, weights in (("source", self.sources), ("tenant", self.tenants), ("any", {"source": self.default})):
+            for name, weight in weights.items():
+                if not (math.isfinite(weight) and weight >= 0):
+                    raise ValueError(f"the weight of {kind} {name!r} is {weight}; it must be 0 or more")
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal trust: a state folded under another trust is folded anew."""
+        parts = dict(self.sources), dict(self.tenants), self.default, sorted(self.barred), self.earned
+        return sha256(msgspec.msgpack.encode(parts, order="deterministic")).hexdigest()[:12]
+
+    def counts(self, score: Score) -> bool:
+        """Whether the operator lets such scores count at all."""
+        return self.sources.get(score.source, self.default) > 0 and self.tenants.get(score.tenant, 1.0) > 0
+
+    def judges_itself(self, source: str, decision: Decision) -> bool:
+        return source in self.barred or any(row.candidate == source for row in decision.considered)
+
+
+class Belief(msgspec.Struct):
+    """One tenant's agreement: decayed count, means, and (co)variance sums of its scores and of their predictions.
+
+    `since` and `weights` are its history: scores that came to stand after row `since[i]` count `weights[i]`.
+    """
+
+    count: float = 0.0
+    score: float = 0.0
+    predicted: float = 0.0
+    covariance: float = 0.0
+    variance: float = 0.0
+    since: list[int] = msgspec.field(default_factory=list)
+    weights: list[float] = msgspec.field(default_factory=list)
+
+    def observe(self, score: float, predicted: float) -> None:
+        keep = 1.0 - 1.0 / MEMORY
+        self.count = keep * self.count + 1.0
+        away = predicted - self.predicted
+        self.predicted += away / self.count
+        self.score += (score - self.score) / self.count
+        self.covariance = keep * self.covariance + away * (score - self.score)
+        self.variance = keep * self.variance + away * (predicted - self.predicted)
+
+    def weight(self, seq: int) -> float:
+        """What a score that came to stand at row `seq` counts."""
+        at = bisect_left(self.since, seq)
+        return self.weights[at - 1] if at else 1.0
+
+
+class Agreement:
+    """The predictor, and every tenant's belief. A fold of the scores learnt: same scores, same order, same state."""
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self._tenants: dict[str, Belief] = {}
+        self._predictor: dict[str, Array] = {}
+        self._covariance = self._variance = 0.0
+
+    def weight(self, score: Score) -> float:
+        """Source's weight times tenant's, as of when the score came to stand: a revocation takes back the same."""
+        given = self.trust.sources.get(score.source, self.trust.default)
+        if score.tenant in self.trust.tenants:
+            return given * self.trust.tenants[score.tenant]
+        belief = self._tenants.get(score.tenant)
+        return given if belief is None or score.source == OUTCOME else given * belief.weight(score.seq)
+
+    def observe(self, score: Score, vector: Vector, weight: float) -> None:
+        """A score was learnt: compare it with its prediction, then let it teach the predictor with its weight."""
+        if not self.trust.earned or not np.isfinite(vector).all():
+            return
+        inputs = np.append(vector.astype(np.float64), 1.0)
+        known = self._predictor.get(score.candidate)
+        if known is None or known.shape != inputs.shape:
+            known = np.zeros_like(inputs)
+            known[-1] = 0.5
+        predicted = min(max(float(known @ inputs), 0.0), 1.0)
+        if score.source != OUTCOME and score.tenant not in self.trust.tenants:
+            self._compare(score, predicted)
+        step = RATE * min(weight, 1.0) * (score.score - predicted) / float(1.0 + inputs @ inputs)
+        self._predictor[score.candidate] = known + step * inputs
+
+    def doubted(self) -> dict[str, float]:
+        """The tenants that do not count fully at present, with their weight."""
+        latest = {name: belief.weights[-1] for name, belief in list(self._tenants.items()) if belief.weights}
+        return {name: weight for name, weight in latest.items() if weight < 1}
+
+    def _compare(self, score: Score, predicted: float) -> None:
+        belief = self._tenants.setdefault(score.tenant, Belief())
+        before = belief.covariance, belief.variance
+        belief.observe(score.score, predicted)
+        self._covariance += belief.covariance - before[0]
+        self._variance += belief.variance - before[1]
+        weight = self._earned(belief)
+        if weight != (belief.weights[-1] if belief.weights else 1.0):
+            belief.since.append(score.seq)
+            belief.weights.append(weight)
+
+    def _earned(self, belief: Belief) -> float:
+        others = max(self._variance - belief.variance, 0.0)
+        confirmed = (self._covariance - belief.covariance) / (others + PATIENCE)
+        outnumbered = others / max(belief.variance, others, 1e-12)
+        slope = (belief.covariance + PATIENCE) / (belief.variance + PATIENCE)
+        doubt = min(max(confirmed, 0.0), 1.0) * outnumbered * min(max(1.0 - 2.0 * slope, 0.0), 1.0)
+        return 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
+
+    def state(self) -> dict[str, Any]:
+        predictor = {name: weights.tobytes() for name, weights in self._predictor.items()}
+        sums = [self._covariance, self._variance]
+        return {"tenants": msgspec.to_builtins(self._tenants), "predictor": predictor, "sums": sums}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        self._tenants = msgspec.convert(state.get("tenants", {}), dict[str, Belief])
+        self._predictor = {name: np.frombuffer(data, np.float64) for name, data in state.get("predictor", {}).items()}
+        self._covariance, self._variance = state.get("sums", (0.0, 0.0))
+        return self
