@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from interlock import signals
+from interlock.config import Settings
+from interlock.config.settings import CandidateSettings, ProviderSettings
 from interlock.errors import InterlockError
 from interlock.estimators import Constant
 from interlock.execution import Executor, Fallback, Single
 from interlock.exploration import Greedy
-from interlock.gateway.front import Front
+from interlock.gateway.front import front
 from interlock.gateway.keys import Keys
-from interlock.gateway.models import catalogue
 from interlock.gateway.protocol import HttpLimits
 from interlock.gateway.server import Server, build
 from interlock.gateway.service import Service
@@ -34,6 +35,11 @@ from interlock.types import Candidate, Chunk, Context, Outcome, Profile, Reason,
 CANDIDATES = (
     Candidate(name="tiny", provider="pocket", model="tiny", profile=Profile(quality=0.6, price_in=1.0, price_out=2.0)),
     Candidate(name="large", provider="far", model="large", profile=Profile(quality=0.5)),
+)
+
+SETTINGS = Settings(
+    providers={"pocket": ProviderSettings("pocket"), "far": ProviderSettings("openai")},
+    candidates=tuple(CandidateSettings(c.name, c.provider, c.model) for c in CANDIDATES),
 )
 
 
@@ -92,11 +98,6 @@ class NoForbiddenWord:
             yield from ((i, Reason(self.name, "forbidden_word", "the rule forbids this word")) for i in range(len(candidates)))
 
 
-class Closing(Router):
-    async def close(self) -> None:
-        self.ledger.close()
-
-
 def router_over(script: Script, folder: Path) -> Router:
     """A router that prefers `tiny`, with the script behind both providers."""
     board = Board()
@@ -106,10 +107,12 @@ def router_over(script: Script, folder: Path) -> Router:
         reader=signals.build(["structure"], vector=["structure"]),
         guards=Guards([Addressed(), NoForbiddenWord()]),
         executor=Executor({"pocket": script, "far": script}, CANDIDATES, Single(), board, Fallback(max_attempts=1)),
+        board=board,
         default_order=(),
-        config="c1",
+        settings=SETTINGS,
+        config=SETTINGS.hash,
     )
-    return Closing(plan, Served(Policy(Constant(), Weighted(), Greedy()), "s1"), SqliteLedger(folder / "ledger.db"))
+    return Router(plan, Served(Policy(Constant(), Weighted(), Greedy()), "s1"), SqliteLedger(folder / "ledger.db"))
 
 
 @dataclass
@@ -145,7 +148,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     script = script or Script()
     router = router_over(script, folder)
-    service = Service(router, Front(keys or Keys(), catalogue({"auto": ("*",)}, CANDIDATES, 0)))
+    service = Service(router, replace(front(SETTINGS, CANDIDATES), keys=keys or Keys()))
     server = build(service, port=0, limits=limits, grace=grace)
     task = asyncio.create_task(server.serve())
     while not server.started:

@@ -22,10 +22,10 @@ def test_shares_accuracy_cost_and_failures() -> None:
         )
         if score is not None:
             history.add(Feedback(decision=f"d{i}", at=0.0, score=score, source="s"))
-    tiny, large, idle = pool(POOL, history.decisions(), {"tiny": {"state": "open"}})
-    assert (tiny["answers"], tiny["share"], tiny["judged"], tiny["accuracy"]) == (3, 0.75, 2, 0.5)
+    tiny, large, idle = pool(POOL, history.decisions(), {"tiny": {"breaker": "open", "resting": 1.5, "last_error": "provider_timeout"}})
+    assert (tiny["answers"], tiny["share"], tiny["judged"], tiny["quality"]) == (3, 0.75, 2, 0.5)
     assert (tiny["failures"], large["failures"]) == (1, 0)
-    assert (tiny["breaker"], large["breaker"]) == ({"state": "open"}, None)
+    assert (tiny["breaker"], large["breaker"]) == ("open", None)
     assert (tiny["latency"], tiny["output_tokens"]) == (1.0, 10.0)
     assert abs(tiny["cost"] - 0.1) < 1e-12
-    assert (idle["answers"], idle["share"], idle["accuracy"], idle["cost"], idle["price_in"]) == (0, 0.0, None, None, 1.0)
+    assert (idle["answers"], idle["share"], idle["quality"], idle["cost"], idle["price"]["in"]) == (0, 0.0, None, None, 1.0)

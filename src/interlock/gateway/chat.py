@@ -39,11 +39,11 @@ class Chat:
         service = self._service
         tenant = service.keys.tenant(exchange.headers.get(b"authorization", b""))
         parsed = parse.chat(exchange.body, exchange.headers, tenant, service.models)
-        identity = header(b"x-interlock-id", parsed.request.id)
+        identity = b"x-interlock-id: %b\r\n" % parsed.request.id.encode()
         try:
             run = await service.router.start(parsed.request)
             try:
-                await (_stream if parsed.request.stream else _whole)(exchange, parsed, run, identity)
+                await (self._stream if parsed.request.stream else self._whole)(exchange, parsed, run, identity)
             finally:
                 await run.aclose()
         except InterlockError as error:
@@ -53,30 +53,37 @@ class Chat:
             problem = f"an internal error; the server's log has the details under {parsed.request.id}"
             _give_error(exchange, InterlockError(problem), identity)
 
+    async def _whole(self, exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:
+        raw = b""
+        async for chunk in run:
+            raw = chunk.raw
+        cost = b"x-interlock-cost: %.12g\r\n" % run.outcome.cost if isfinite(run.outcome.cost) else b""
+        exchange.respond(200, _explained(raw, parsed, run), b"".join((JSON, identity, self._served_by(run), cost)))
 
-async def _whole(exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:
-    raw = b""
-    async for chunk in run:
-        raw = chunk.raw
-    cost = b"x-interlock-cost: %.12g\r\n" % run.outcome.cost if isfinite(run.outcome.cost) else b""
-    exchange.respond(200, _explained(raw, parsed, run), JSON + _served_by(run, identity) + cost)
-
-
-async def _stream(exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:
-    async for chunk in run:
-        raw = chunk.raw
-        if not raw:  # what the caller did not ask to see, such as the usage
-            continue
+    async def _stream(self, exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:
+        async for chunk in run:
+            raw = chunk.raw
+            if not raw:  # what the caller did not ask to see, such as the usage
+                continue
+            if not exchange.started:
+                exchange.begin(200, EVENTS + identity + self._served_by(run))
+                raw = _explained(raw, parsed, run)
+            exchange.write(b"data: %b\n\n" % (raw if b"\n" not in raw else raw.replace(b"\n", b" ")))
+            if exchange.congested:
+                await exchange.drained()
         if not exchange.started:
-            exchange.begin(200, EVENTS + _served_by(run, identity))
-            raw = _explained(raw, parsed, run)
-        exchange.write(b"data: %b\n\n" % (raw if b"\n" not in raw else raw.replace(b"\n", b" ")))
-        if exchange.congested:
-            await exchange.drained()
-    if not exchange.started:
-        exchange.begin(200, EVENTS + _served_by(run, identity))
-    exchange.write(DONE)
-    exchange.end()
+            exchange.begin(200, EVENTS + identity + self._served_by(run))
+        exchange.write(DONE)
+        exchange.end()
+
+    def _served_by(self, run: Run) -> bytes:
+        candidate = run.candidate
+        return b"" if candidate is None else _names(candidate.name, candidate.provider in self._service.front.pocket)
+
+
+@lru_cache(1024)
+def _names(candidate: str, pocket: bool) -> bytes:
+    return header(b"x-interlock-model", candidate) + (b"x-interlock-pool: pocket\r\n" if pocket else b"")
 
 
 def _give_error(exchange: Exchange, error: InterlockError, identity: bytes) -> None:
@@ -86,16 +93,6 @@ def _give_error(exchange: Exchange, error: InterlockError, identity: bytes) -> N
     elif not exchange.response_complete:
         exchange.write(b"data: %b\n\n" % as_json(error))
         exchange.end()
-
-
-def _served_by(run: Run, identity: bytes) -> bytes:
-    candidate = run.candidate
-    return identity if candidate is None else identity + _names(candidate.name, candidate.provider)
-
-
-@lru_cache(1024)
-def _names(candidate: str, provider: str) -> bytes:
-    return header(b"x-interlock-model", candidate) + (b"x-interlock-pool: pocket\r\n" if provider == "pocket" else b"")
 
 
 def _explained(raw: bytes, parsed: parse.Parsed, run: Run) -> bytes:

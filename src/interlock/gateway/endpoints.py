@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import NotFound, RequestError, nearest
+from ..errors import NotFound, RequestError, SnapshotError, nearest
 from ..ledger import records
 from ..ledger.records import KINDS
 from . import curve, explain, parse, pool
@@ -101,24 +101,27 @@ async def config(service: Service, request: Request) -> Any:
 
 async def learner(service: Service, request: Request) -> Any:
     service.keys.operator(_key(request))
-    return service.router.learner.status()
+    return service.learner.status()
 
 
 async def rollback(service: Service, request: Request) -> Any:
     """Pin the snapshot named in `{"version": ...}`: it serves, and stays, until `resume`."""
     service.keys.operator(_key(request))
-    version = (await _body(request)).get("version")
+    version = parse.document(await request.body() or b"{}").get("version")
     if not isinstance(version, str):
-        raise RequestError('version: send {"version": "<snapshot>"}; GET /v1/learner lists them', param="version")
-    await asyncio.to_thread(service.router.learner.rollback, version)
-    return service.router.learner.status()
+        raise RequestError('version: send {"version": "<snapshot>"}', param="version")
+    try:
+        await asyncio.to_thread(service.learner.rollback, version)
+    except SnapshotError as error:
+        raise NotFound(error.message, param="version") from error
+    return service.learner.status()
 
 
 async def resume(service: Service, request: Request) -> Any:
-    """Learn on from the newest snapshot again."""
+    """Serve the newest snapshot again."""
     service.keys.operator(_key(request))
-    await asyncio.to_thread(service.router.learner.resume)
-    return service.router.learner.status()
+    await asyncio.to_thread(service.learner.resume)
+    return service.learner.status()
 
 
 async def healthz(service: Service, request: Request) -> Any:
@@ -145,10 +148,6 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
     if not text.isdecimal() or not least <= int(text) <= most:
         raise RequestError(f"{name}: {text!r} is not a whole number from {least} to {most}", param=name)
     return int(text)
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    return parse.document(await request.body() or b"{}")
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {

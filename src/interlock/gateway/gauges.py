@@ -54,7 +54,7 @@ class Gauges(Collector):
         family = GaugeMetricFamily("interlock_breaker_state", "1 for the state a candidate is in.", labels=("candidate", "state"))
         for name, breaker in self._service.breakers().items():
             for state in STATES:
-                family.add_metric((name, state), float(state == breaker["state"]))
+                family.add_metric((name, state), float(state == breaker["breaker"]))
         return family
 
     def _guards(self) -> Metric:

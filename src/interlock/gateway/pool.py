@@ -11,15 +11,17 @@ from typing import Any
 from ..types import Candidate
 from .history import Past
 
+UNKNOWN: Mapping[str, Any] = {"breaker": None, "resting": 0.0, "last_error": ""}
 
-def pool(candidates: Sequence[Candidate], pasts: Sequence[Past], breakers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One document per candidate. `accuracy` is the mean score of judged answers; `null` means that nobody judged any."""
+
+def pool(candidates: Sequence[Candidate], pasts: Sequence[Past], breakers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One document per candidate. `quality` is the mean score of judged answers; `null`: nobody judged any."""
     answered = [past for past in pasts if past.served is not None]
     failures = Counter(step.candidate for past in pasts if past.outcome for step in past.outcome.steps if step.error)
-    return [_row(c, answered, failures[c.name], breakers.get(c.name)) for c in candidates]
+    return [_row(c, answered, failures[c.name], breakers.get(c.name, UNKNOWN)) for c in candidates]
 
 
-def _row(candidate: Candidate, answered: Sequence[Past], failures: int, breaker: Any) -> dict[str, Any]:
+def _row(candidate: Candidate, answered: Sequence[Past], failures: int, breaker: Mapping[str, Any]) -> dict[str, Any]:
     own = [past for past in answered if past.served == candidate.name]
     outcomes = [past.outcome for past in own if past.outcome is not None]
     scores = [past.score for past in own if past.score is not None]
@@ -33,16 +35,15 @@ def _row(candidate: Candidate, answered: Sequence[Past], failures: int, breaker:
         "answers": len(own),
         "share": len(own) / len(answered) if answered else 0.0,
         "judged": len(scores),
-        "accuracy": fmean(scores) if scores else None,
+        "quality": fmean(scores) if scores else None,
         "cost": fmean(costs) if costs else None,
         "latency": median(outcome.latency for outcome in outcomes) if outcomes else None,
         "output_tokens": fmean(outcome.usage.output for outcome in outcomes) if outcomes else None,
         "failures": failures,
-        "price_in": profile.price_in,
-        "price_out": profile.price_out,
+        "price": {"in": profile.price_in, "out": profile.price_out, "cached": profile.price_cached},
         "trust": profile.trust,
         "context_window": profile.context_window,
         "capabilities": {name: answer.value for name, answer in sorted(profile.capabilities.items())},
-        "breaker": breaker,
+        **breaker,
     }
 

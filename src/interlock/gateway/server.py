@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from functools import partial
 
 import uvicorn
@@ -21,11 +22,15 @@ SWEEP_EVERY = 10  # uvicorn ticks of 0.1 s
 
 class Server(uvicorn.Server):
     """`server.run()` serves until a signal; `drain` is how long (seconds) `/readyz` says no before connections are refused,
-    so that a load balancer can look away first."""
+    so that a load balancer can look away first; `ready` is called when requests are answered."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain: float = 0.0) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, drain: float, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._service, self._drain = service, drain
+        self._service, self._drain, self._ready = service, drain, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_EVERY == 0:
@@ -55,7 +60,7 @@ def build(
     limits: HttpLimits | None = None,
     grace: int = 30,
     drain: float = 0.0,
-    log_level: str = "warning",
+    ready: Callable[[], None] = lambda: None,
 ) -> Server:
     """A server for `service`. After a signal, open answers get `grace` seconds to finish."""
     hot: Routes = {
@@ -77,7 +82,6 @@ def build(
         server_header=False,
         access_log=False,
         log_config=None,
-        log_level=log_level,
         timeout_graceful_shutdown=grace,
     )
-    return Server(config, service, drain)
+    return Server(config, service, drain, ready)

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
-from ..guards import Board
-from ..ledger import Record
+from ..learning.learner import Learner
+from ..ledger import Record, SqliteLedger
 from ..router import Router
 from ..types import Decision, Feedback, Outcome
 from . import explain
@@ -61,8 +61,15 @@ class Service:
     def models(self) -> Catalogue:
         return self.front.models
 
+    @property
+    def learner(self) -> Learner:
+        """Raises `NotFound` when learning is switched off."""
+        if self.router.learner is None:
+            raise NotFound("learning is switched off (learner.enabled in the configuration)")
+        return self.router.learner
+
     async def __aenter__(self) -> Self:
-        self.router.ledger = Tap(self.router.ledger, self._hear)
+        self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
         self._tasks = {asyncio.create_task(run(self)) for run in self._background}
         self._problem = ""
         return self
@@ -80,16 +87,14 @@ class Service:
 
     def problems(self) -> list[str]:
         """Why requests should go elsewhere; empty when ready."""
-        trouble = getattr(self.router.ledger, "trouble", None)
+        trouble = self.router.ledger.trouble
         return [text for text in (self._problem, trouble and f"the ledger cannot write: {trouble}") if text]
 
     def breakers(self) -> dict[str, dict[str, Any]]:
         """Each candidate's circuit: its state, how long it asked to rest (seconds), and its last error."""
-        board = self.router.plan.executor.board
-        if not isinstance(board, Board):
-            return {}
+        board = self.router.plan.board
         return {
-            name: {"state": board.state(name), "resting": board.resting(name), "last_error": circuit.last_error}
+            name: {"breaker": board.state(name), "resting": board.resting(name), "last_error": circuit.last_error}
             for name, circuit in list(board.circuits.items())
         }
 

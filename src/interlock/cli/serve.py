@@ -1,0 +1,111 @@
+"""`interlock serve`: start the gateway and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..router import Router
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def serve(
+    host: str | None = typer.Option(None, help="Address to listen on; default: the configuration's, else 127.0.0.1."),
+    port: int | None = typer.Option(None, min=0, max=65535, help="Port; 0 takes a free one. Default: the configuration's, else 8400."),
+    config: Path | None = typer.Option(None, "--config", "-c", help="interlock.yaml; default: what the environment offers."),
+    ledger: Path | None = typer.Option(None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."),
+    log_level: str = typer.Option("warning", help=f"One of {', '.join(LEVELS)}."),
+    as_json: bool = typer.Option(False, "--json", help="Print the start banner as one line of JSON."),
+) -> None:
+    """Serve the OpenAI API, the page and the metrics until interrupted. Ctrl-C lets open answers finish first.
+
+    Example: [bold]interlock serve --port 8400[/bold], then open http://127.0.0.1:8400
+    """
+    import logging
+
+    from rich.console import Console
+
+    from ..assembly import assemble
+    from ..gateway import listen, serving
+    from ..router import Router
+
+    if log_level not in LEVELS:
+        raise typer.BadParameter(f"one of {', '.join(LEVELS)}, not {log_level!r}", param_hint="--log-level")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console = Console(highlight=False)
+    with console.status("starting ..."):
+        router = assemble(str(config) if config else None, Router, ledger=str(ledger) if ledger else None)
+        own = router.plan.settings.server
+        socket = listen(own.host if host is None else host, own.port if port is None else port)
+
+    def ready(url: str) -> None:
+        if as_json:
+            import msgspec
+
+            print(msgspec.json.encode(facts(router, url)).decode(), flush=True)
+        else:
+            console.print(banner(router, url))
+
+    watched = config or (Path("interlock.yaml") if router.plan.because.startswith("interlock.yaml") else None)
+    serving(router, socket, watched, ready)
+
+
+def facts(router: Router, url: str) -> dict[str, Any]:
+    """What a person or a script wants to know of a gateway that has just started."""
+    plan = router.plan
+    return {
+        "url": url,
+        "because": plan.because,
+        "models": list(plan.settings.models),
+        "candidates": [candidate.name for candidate in plan.candidates],
+        "policy": router.served.policy.name,
+        "snapshot": router.served.snapshot,
+        "ledger": str(router.ledger.path),
+        "keys": len(plan.settings.server.keys),
+        "pocket": [name for name, provider in plan.settings.providers.items() if provider.kind == "pocket"],
+    }
+
+
+def banner(router: Router, url: str) -> RenderableType:
+    """The same for a person, with a first request to copy."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .. import __version__
+
+    known = facts(router, url)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("[bold]page[/]", f"[bold cyan]{url}[/]")
+    table.add_row("api", f"{url}/v1   models: {', '.join(known['models'])}, or one candidate by name")
+    table.add_row("pool", f"{len(known['candidates'])} candidates: {escape(', '.join(known['candidates']))}")
+    table.add_row("why", escape(known["because"]))
+    table.add_row("policy", f"{known['policy']}, snapshot {known['snapshot']}")
+    table.add_row("ledger", escape(known["ledger"]))
+    body = '{"model": "auto", "messages": [{"role": "user", "content": "Please add 47 to 85 for me."}]}'
+    key = "" if not known["keys"] else " -H 'authorization: Bearer <key>'"
+    return Group(
+        f"[bold]interlock {__version__}[/] is ready",
+        table,
+        *(f"[yellow]{warning}[/]" for warning in warnings(known)),
+        f"\n[dim]try[/]  curl -i {url}/v1/chat/completions{key} -d '{escape(body)}'\n",
+    )
+
+
+def warnings(known: dict[str, Any]) -> list[str]:
+    """What a person should not have to find out."""
+    found = []
+    if known["pocket"]:
+        found.append(
+            "The embedded pocket pool answers: very small models for small tasks, no general assistants."
+            " Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, or write an interlock.yaml to route among others."
+        )
+    if not known["keys"] and not any(f"//{name}:" in known["url"] for name in ("127.0.0.1", "localhost", "[::1]")):
+        found.append("Anybody who reaches this address may use it: no keys are configured (server.keys).")
+    return found

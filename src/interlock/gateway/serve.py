@@ -1,0 +1,69 @@
+"""Serve a router on a socket until a signal comes."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..router import Router
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `ConfigError` when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        hint = "; take another with --port" if port else ""
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}{hint}", path="server") from error
+    return listener
+
+
+def serving(router: Router, listener: socket.socket, watched: Path | None, ready: Callable[[str], None]) -> None:
+    """Serve until interrupted, then let open answers finish. `ready` is called with the URL once requests are answered.
+
+    `watched` is the configuration file to reload when it changes. The router is closed at the end.
+    """
+    from .front import front
+    from .protocol import HttpLimits
+    from .reload import watching
+    from .server import build
+    from .service import Service
+
+    own = router.plan.settings.server
+    background = [watching(watched, own.reload_every_s)] if watched is not None else []
+    service = Service(router, front(router.plan.settings, router.plan.candidates), background)
+    server = build(
+        service, limits=HttpLimits(body=own.max_body_bytes), grace=own.grace_s, drain=own.drain_s, ready=lambda: ready(url(listener))
+    )
+    settle_memory()
+    server.run(sockets=[listener])
+
+
+def settle_memory() -> None:
+    """What is loaded by now stays: the collector need not look at it again. And requests make little cyclic garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def url(listener: socket.socket) -> str:
+    """Where a person on this machine finds the socket."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
