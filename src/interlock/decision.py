@@ -36,7 +36,7 @@ def write_down(
     when nothing else is left does the declared default order choose among them, and the decision says `default_order`.
     """
     request = context.request
-    seed = plan.seed if request.seed is None else request.seed
+    seed = plan.settings.policy.seed if request.seed is None else request.seed
     dropped, probability, degraded = choice.dropped[row], choice.probability[row], served.degraded
     pick = sample(probability, seed, request.id)
     if pick is None and dropped.any():

@@ -20,15 +20,18 @@ import numpy as np
 
 from .batching import Tick
 from .decision import write_down
-from .errors import NotFound, Refused
-from .types import Answer, Candidate, Decision, Feedback, Outcome, Request
+from .errors import NotFound, Refused, RequestError
+from .types import Answer, Candidate, Decision, Feedback, Request
 
 if TYPE_CHECKING:
+    from .config import Settings
     from .execution import Executor, Run
-    from .guards import Guards
-    from .ledger import Ledger
+    from .guards import Board, Guards
+    from .learning.learner import Learner
+    from .ledger import SqliteLedger
     from .policy import Policy
     from .signals import Reader
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -38,9 +41,11 @@ class Plan:
     reader: Reader
     guards: Guards
     executor: Executor
-    default_order: tuple[str, ...]
+    board: Board
+    default_order: Sequence[str]
+    settings: Settings
     config: str
-    seed: int = 0
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ class Served:
 class Router:
     """Routes requests among a plan's candidates. Construct with `Router.from_config`, or from parts in a test."""
 
-    def __init__(self, plan: Plan, served: Served, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, served: Served, ledger: SqliteLedger) -> None:
         self.plan, self.served, self.ledger = plan, served, ledger
+        self.learner: Learner | None = None
         self._decide_in_tick = Tick(self.decide)
 
     @classmethod
@@ -74,7 +80,7 @@ class Router:
         estimate = served.policy.estimate(contexts, plan.candidates)
         standing = plan.guards.check_estimates(contexts, plan.candidates, estimate, standing)
         permitted = np.array([[not reasons for reasons in row] for row in standing], dtype=np.bool_)
-        choice = served.policy.choose(estimate, permitted)
+        choice = served.policy.choose(estimate, permitted, [request.limits for request in requests])
         seconds = (time.perf_counter() - began) / len(requests)
         return [
             write_down(plan, served, context, i, standing[i], estimate, choice, seconds)
@@ -82,15 +88,12 @@ class Router:
         ]
 
     async def start(self, request: Request) -> Run:
-        """Decide, record, begin. Iterate the run for the answer. Raises `Refused` when no candidate may serve."""
+        """Decide, record, begin; iterate the run for the answer. Raises `Refused`, or `Busy` when the ledger is behind."""
         decision = await self._decide_in_tick(request)
-        self.ledger.put(decision, request)
+        recorded = self.ledger.put(decision, request)
         if decision.chosen is None:
             raise Refused({row.candidate: [r.detail for r in row.reasons] for row in decision.considered}, decision.id)
-        return self.plan.executor.start(request, decision, self._finished)
-
-    def _finished(self, outcome: Outcome) -> None:
-        self.ledger.put(outcome)
+        return self.plan.executor.start(request, decision, self.ledger.put, recorded)
 
     async def route(self, request: Request) -> Answer:
         """Decide, execute, record; the whole answer at once. Raises `Refused` or the last `ProviderError`."""
@@ -99,7 +102,19 @@ class Router:
         return Answer(run.decision, run.outcome, "".join(chunk.text for chunk in chunks), chunks[-1].raw)
 
     async def feedback(self, feedback: Feedback) -> None:
-        """Returns once the feedback is durable. Raises `NotFound` for an unknown decision, `RequestError` for a self-score."""
+        """Returns once it is durable. Raises `NotFound` for an unknown decision, `RequestError` when a model scores itself."""
+        if feedback.source in {name for c in self.plan.candidates for name in (c.name, c.provider, c.model)}:
+            raise RequestError(f"{feedback.source!r} is a model: a model may never score itself", param="source")
         if not await self.ledger.knows(feedback.decision):
             raise NotFound(f"no decision {feedback.decision!r} in the ledger", param="id")
         await self.ledger.commit(feedback)
+
+    def adopt(self, policy: Policy, snapshot: str, degraded: str = "") -> None:
+        """Serve another snapshot from the next decision on. Called by the learner, from its thread."""
+        self.served = Served(policy, snapshot, degraded)
+
+    async def close(self) -> None:
+        """Stop learning, close providers, write what is queued. Safe to call twice."""
+        from .assembly import release
+
+        await release(self)

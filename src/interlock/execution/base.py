@@ -33,10 +33,17 @@ class Run:
     that task instead.
     """
 
-    def __init__(self, decision: Decision, calls: Calls, chunks: Chunks, on_done: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        calls: Calls,
+        chunks: Chunks,
+        on_done: Callable[[Outcome], object],
+        recorded: Awaitable[object] | None = None,
+    ) -> None:
         self.decision = decision
         self._outcome: Outcome | None = None
-        self._calls, self._chunks, self._on_done = calls, chunks, on_done
+        self._calls, self._chunks, self._on_done, self._recorded = calls, chunks, on_done, recorded
         self._began = calls.clock()
         self._ttft: float | None = None
         self._finish = ""
@@ -68,6 +75,9 @@ class Run:
     async def __anext__(self) -> Chunk:
         try:
             chunk = await self._chunks.__anext__()
+            if self._recorded is not None and (chunk.finish or not self._calls.request.stream):
+                recorded, self._recorded = self._recorded, None
+                await recorded
         except StopAsyncIteration:
             self._end("")
             raise
@@ -159,8 +169,17 @@ class Executor:
                     path="candidates",
                 )
 
-    def start(self, request: Request, decision: Decision, on_done: Callable[[Outcome], None] = lambda _: None) -> Run:
+    def start(
+        self,
+        request: Request,
+        decision: Decision,
+        on_done: Callable[[Outcome], object] = lambda _: None,
+        recorded: Awaitable[object] | None = None,
+    ) -> Run:
         """Nothing is called before the first chunk is asked for. The request's deadline counts from here.
+
+        `recorded` is awaited before the answer's last chunk is handed out: no answer is complete before the decision
+        behind it is written down.
 
         Raises `ValueError` for a decision that refuses: there is nothing to carry out.
         """
@@ -177,4 +196,4 @@ class Executor:
             deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
             max_attempts=self.fallback.max_attempts,
         )
-        return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done)
+        return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)

@@ -1,0 +1,214 @@
+"""Settings -> the running parts. The only place that knows how each block of the configuration becomes an object."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .config import Settings, from_document, load
+from .config.load import secret
+from .config.document import Document
+from .config.settings import CandidateSettings, ProviderSettings
+from .consumption import Consumption
+from .errors import ConfigError
+from .estimators import ESTIMATORS
+from .execution import STRATEGIES, Executor, Fallback, Strategy
+from .exploration import EXPLORATIONS
+from .guards import Access, Addressed, Board, CapabilityGuard, Guard, Guards, Health, LimitsGuard, Rule, Rules, Trust
+from .learning.learner import Learner
+from .learning.trust import Trust as JudgeTrust
+from .ledger import SqliteLedger
+from .objectives import OBJECTIVES
+from .offered import Offer, offer
+from .policy import Policy
+from .providers import PROVIDERS, Provider, close_all
+from .providers import Limits as HttpLimits
+from .router import Plan, Router, Served
+from .signals import Reader, build as build_reader
+from .types import Candidate, Capability, Limits, Profile
+
+R = TypeVar("R", bound=Router)
+UNTRAINED = "none"
+
+
+def assemble(path: str | None, router: type[R], *, ledger: str | None = None) -> R:
+    """A router from a configuration file, or from what the environment offers. Raises `ConfigError`."""
+    found = Offer(Document.read(Path(path)), path) if path else offer()
+    return from_settings(from_document(found.document), router, ledger=ledger, because=found.because)
+
+
+def from_settings(settings: Settings, router: type[R], *, ledger: str | None = None, because: str = "") -> R:
+    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`."""
+    plan = build_plan(settings, because=because)
+    policy = build_policy(settings, plan.reader)
+    book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
+    made = router(plan, Served(policy.prepare(), UNTRAINED), book)
+    made.learner = start_learner(settings, policy, made)
+    return made
+
+
+async def release(router: Router) -> None:
+    """End everything a router runs, in the order that loses nothing. Safe to call twice."""
+    if router.learner is not None:
+        await asyncio.to_thread(router.learner.stop)
+    await close_all(router.plan.executor.providers.values())
+    await asyncio.to_thread(router.ledger.close)
+
+
+def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:
+    """A learner that folds the router's ledger and hands it new snapshots, unless it is switched off."""
+    if not settings.learner.enabled:
+        return None
+    own = settings.learner
+    trust = JudgeTrust(sources=own.source_weights, barred=frozenset(settings.providers), earned=own.robust)
+    learner = Learner(
+        router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep
+    )
+    return learner.start()
+
+
+def build_plan(settings: Settings, *, because: str = "", previous: Plan | None = None) -> Plan:
+    """Everything of a configuration but its policy. Breakers keep their state across a reload."""
+    candidates = tuple(candidate_of(block) for block in settings.candidates)
+    board = board_of(settings, previous.board if previous else None)
+    board.register(candidate.name for candidate in candidates)
+    providers = {name: provider_of(name, block) for name, block in settings.providers.items()}
+    own = settings.execution
+    fallback = Fallback(
+        max_attempts=own.max_attempts,
+        retries=own.retries,
+        backoff=own.backoff_s,
+        patience=own.patience_s,
+        deadline=own.deadline_s,
+        actions=own.actions,
+    )
+    return Plan(
+        candidates=candidates,
+        reader=build_reader(settings.signal_names(), settings.signals, settings.vector),
+        guards=guards_of(settings, board),
+        executor=Executor(providers, candidates, strategy_of(settings), board, fallback),
+        board=board,
+        default_order=settings.policy.default_order,
+        settings=settings,
+        config=settings.hash,
+        because=because,
+    )
+
+
+def build_policy(settings: Settings, reader: Reader) -> Policy:
+    """The composition, untrained: what candidates' profiles say is all it knows."""
+    own = settings.policy
+    return Policy(
+        estimator=_member(ESTIMATORS, own.estimator),
+        objective=_member(OBJECTIVES, own.objective),
+        exploration=_member(EXPLORATIONS, own.exploration),
+        consumption=Consumption(**own.consumption),
+        columns=reader.columns,
+    )
+
+
+def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
+    parameters = dict(block)
+    return family[parameters.pop("kind")](**parameters)
+
+
+def strategy_of(settings: Settings) -> Strategy:
+    own = settings.execution
+    if own.strategy == "single":
+        return STRATEGIES["single"]()
+    return _member(STRATEGIES, {"kind": own.strategy, "threshold": own.threshold, "stages": own.stages, "max_stages": own.max_stages})  # type: ignore[no-any-return]
+
+
+def guards_of(settings: Settings, board: Board) -> Guards:
+    """All guards of a configuration, cheapest first."""
+    own = settings.guards
+    hard: list[Guard] = [
+        Addressed({name: model.candidates for name, model in settings.models.items()}),
+        Access(own.access.tenants, own.access.default),
+        CapabilityGuard(own.capability.forbid_unknown, own.capability.margin),
+        Health(board),
+    ]
+    if own.trust is not None:
+        hard.append(Trust(own.trust.signal, own.trust.allow))
+    if own.rules:
+        hard.append(Rules([Rule(rule.name, rule.when, rule.forbid, rule.because) for rule in own.rules]))
+    limits = Limits(own.limits.max_cost_usd, own.limits.deadline_s, own.limits.min_quality)
+    return Guards(hard, [LimitsGuard(limits)])
+
+
+def board_of(settings: Settings, previous: Board | None) -> Board:
+    own = settings.guards.health
+    return Board(
+        failures=own.failures,
+        pause=own.pause_s,
+        longest=own.longest_s,
+        probes=own.probes,
+        jitter=own.jitter,
+        ejectable=own.ejectable,
+        longest_rest=own.longest_rest_s,
+        circuits=previous.circuits if previous else {},
+    )
+
+
+def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
+    """Raises `ConfigError` when a secret is missing."""
+    kind: type[Any] = PROVIDERS[block.kind]
+    if block.kind == "pocket":
+        made: Provider = kind(path=block.path)
+    elif block.kind == "replay":
+        made = kind(path=block.path)
+    else:
+        key = secret(block.api_key, Document({}), ("providers", name, "api_key"), environment) if block.api_key else ""
+        limits = HttpLimits(
+            connections=block.max_connections,
+            connect=block.connect_timeout_s,
+            first_byte=block.first_byte_timeout_s,
+            between=block.stall_timeout_s,
+        )
+        base = {"base_url": block.base_url} if block.base_url else {}
+        made = kind(**base, api_key=key, headers=block.headers, ca_file=block.ca_file, limits=limits)
+    return made
+
+
+def candidate_of(block: CandidateSettings) -> Candidate:
+    price = block.price
+    capabilities = {name: _capability(answer) for name, answer in block.capabilities.items()}
+    return Candidate(
+        name=block.name,
+        provider=block.provider,
+        model=block.model,
+        budget=block.budget,
+        options=block.options,
+        profile=Profile(
+            price_in=None if price is None else price.input,
+            price_out=None if price is None else price.output,
+            price_cached=None if price is None else price.cached,
+            context_window=block.context_window,
+            max_output=block.max_output,
+            capabilities=capabilities,
+            trust=block.trust,
+            quality=block.quality,
+            output_tokens=block.output_tokens,
+            ttft=block.ttft_s,
+            tokens_per_second=block.tokens_per_second,
+            joules_per_token=block.joules_per_token,
+        ),
+    )
+
+
+def _capability(answer: bool | str) -> Capability:
+    return Capability(answer) if isinstance(answer, str) else Capability.YES if answer else Capability.NO
+
+
+def _writable(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the ledger's folder {path.parent} cannot be made: {error.strerror}", path="ledger.path") from None
+    return path
+
+
+__all__ = ["assemble", "build_plan", "build_policy", "from_settings", "load", "start_learner"]
