@@ -26,7 +26,8 @@ from .offered import Offer, offer
 from .policy import Policy
 from .providers import PROVIDERS, Provider, close_all
 from .providers import Limits as HttpLimits
-from .router import Plan, Router, Served
+from .plan import Plan, Served
+from .router import Router
 from .signals import Reader, build as build_reader
 from .types import Candidate, Capability, Limits, Profile
 
@@ -50,6 +51,30 @@ def from_settings(settings: Settings, router: type[R], *, ledger: str | None = N
     return made
 
 
+def reload(router: Router, settings: Settings) -> None:
+    """Swap the plan and the policy of a running router. What has been learnt is kept, or folded anew from the ledger.
+
+    Raises `ConfigError` or whatever building raises; then the old configuration goes on serving.
+    """
+    plan = build_plan(settings, because=router.plan.because, previous=router.plan)
+    policy = build_policy(settings, plan.reader).prepare()
+    learnt_alike = _learning(settings) == _learning(router.plan.settings) and plan.reader.columns == router.plan.reader.columns
+    if router.learner is not None and learnt_alike:
+        policy.restore(router.served.policy.state()).prepare()
+        served = Served(policy, router.served.snapshot, router.served.degraded)
+    else:
+        served = Served(policy, UNTRAINED)
+    if router.learner is not None:
+        router.learner.stop()
+    router.plan, router.served = plan, served
+    router.learner = start_learner(settings, policy, router)
+
+
+def _learning(settings: Settings) -> object:
+    """What a learnt state depends on."""
+    return settings.policy.estimator, settings.policy.consumption, settings.learner, settings.vector, settings.signals
+
+
 async def release(router: Router) -> None:
     """End everything a router runs, in the order that loses nothing. Safe to call twice."""
     if router.learner is not None:
@@ -71,11 +96,15 @@ def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner
 
 
 def build_plan(settings: Settings, *, because: str = "", previous: Plan | None = None) -> Plan:
-    """Everything of a configuration but its policy. Breakers keep their state across a reload."""
+    """Everything of a configuration but its policy. Across a reload breakers keep their state, unchanged providers run on."""
     candidates = tuple(candidate_of(block) for block in settings.candidates)
     board = board_of(settings, previous.board if previous else None)
     board.register(candidate.name for candidate in candidates)
-    providers = {name: provider_of(name, block) for name, block in settings.providers.items()}
+    kept = previous.executor.providers if previous else {}
+    unchanged = {name for name in kept if previous and previous.settings.providers[name] == settings.providers.get(name)}
+    providers = {
+        name: kept[name] if name in unchanged else provider_of(name, block) for name, block in settings.providers.items()
+    }
     own = settings.execution
     fallback = Fallback(
         max_attempts=own.max_attempts,

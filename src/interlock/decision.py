@@ -12,8 +12,8 @@ from .exploration import sample
 from .types import Considered, Context, Decision, Estimate, Mask, Reason
 
 if TYPE_CHECKING:
+    from .plan import Plan, Served
     from .policy import Choice
-    from .router import Plan, Served
 
 NOT_FINITE = Reason(
     "policy", "not_finite", "an estimate was not a finite number", "give it a price, or let it be tried so that its estimates exist"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -21,40 +20,15 @@ import numpy as np
 from .batching import Tick
 from .decision import write_down
 from .errors import NotFound, Refused, RequestError
-from .types import Answer, Candidate, Decision, Feedback, Request
+from .plan import Plan, Served
+from .types import Answer, Decision, Feedback, Request
 
 if TYPE_CHECKING:
     from .config import Settings
-    from .execution import Executor, Run
-    from .guards import Board, Guards
+    from .execution import Run
     from .learning.learner import Learner
     from .ledger import SqliteLedger
     from .policy import Policy
-    from .signals import Reader
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one configuration builds. A reload swaps it whole, so a request never sees half of each."""
-
-    candidates: tuple[Candidate, ...]
-    reader: Reader
-    guards: Guards
-    executor: Executor
-    board: Board
-    default_order: Sequence[str]
-    settings: Settings
-    config: str
-    because: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A policy and the snapshot it was restored from. `degraded` says how far it is from the newest good snapshot."""
-
-    policy: Policy
-    snapshot: str
-    degraded: str = ""
 
 
 class Router:
@@ -112,6 +86,12 @@ class Router:
     def adopt(self, policy: Policy, snapshot: str, degraded: str = "") -> None:
         """Serve another snapshot from the next decision on. Called by the learner, from its thread."""
         self.served = Served(policy, snapshot, degraded)
+
+    def reload(self, settings: Settings) -> None:
+        """Serve another configuration from the next decision on. Raises `ConfigError`, and then nothing has changed."""
+        from .assembly import reload
+
+        reload(self, settings)
 
     async def close(self) -> None:
         """Stop learning, close providers, write what is queued. Safe to call twice."""
