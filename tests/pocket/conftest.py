@@ -20,11 +20,10 @@ Weights = dict[str, Floats]
 def random_tensors(config: PocketConfig, seed: int = 0) -> Weights:
     """Weights of a model that has choices to make when sampled, and in practice never ends by itself."""
     rng = np.random.default_rng(seed)
-    tensors = {
-        name: (1 + 0.1 * rng.standard_normal(shape) if len(shape) == 1 else rng.standard_normal(shape) / shape[1] ** 0.5)
-        .astype(np.float32)
-        for name, shape in config.shapes().items()
-    }  # fmt: skip
+    tensors = {}
+    for name, shape in config.shapes().items():
+        noise = rng.standard_normal(shape, np.float32)
+        tensors[name] = 1 + np.float32(0.1) * noise if len(shape) == 1 else noise / np.float32(shape[1] ** 0.5)
     if not config.tied:
         tensors["head"] *= np.float32(4)
         tensors["head"][EOS] = 0

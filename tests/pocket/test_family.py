@@ -13,6 +13,8 @@ from interlock.pocket.family import BUDGETS, Family, load_family
 from interlock.pocket.requests import Usage
 from interlock.pocket.weights import Floats, save
 
+Tensors = Callable[..., dict[str, Floats]]
+
 
 @pytest.fixture(scope="module")
 def family(weights: Path) -> Family:
@@ -79,8 +81,8 @@ def test_calibration_becomes_the_profile(weights: Path, tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_belong_together_are_refused(
-    tmp_path: Path, tiny: PocketConfig, tensors_of: Callable[..., dict[str, Floats]], adapter_of: Callable[..., dict[str, Floats]]
-) -> None:  # fmt: skip
+    tmp_path: Path, tiny: PocketConfig, tensors_of: Tensors, adapter_of: Tensors
+) -> None:
     with pytest.raises(WeightsError, match="no pocket model"):
         load_family(tmp_path)
     save(tmp_path / "m.safetensors", tensors_of(tiny), name="m", config=tiny, metadata={"tokenizer_sha256": "0" * 64})

@@ -161,7 +161,7 @@ def test_values_out_of_range_are_named(field: str, value: object) -> None:
 
 
 def test_an_unknown_candidate_is_not_found(pool: Pool) -> None:
-    with pytest.raises(NotFound, match="did you mean .tiny-t"):
+    with pytest.raises(NotFound, match=r"did you mean .tiny-t"):
         pool.submit(ask(candidate="tiny-t9"))
 
 

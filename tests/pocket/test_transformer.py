@@ -33,7 +33,7 @@ def test_logits_agree_with_torch(size: str) -> None:
     torch.manual_seed(0)
     reference, config = PocketLM(SIZES[size]).eval(), SIZES[size]
     with torch.no_grad():
-        for name, parameter in reference.named_parameters():
+        for parameter in reference.parameters():
             if parameter.ndim == 1:
                 parameter += 0.3 * torch.randn_like(parameter)  # norm gains of 1 would hide a missing one
     model = Transformer(config, {name: tensor.numpy() for name, tensor in reference.state_dict().items()})
@@ -78,3 +78,19 @@ def test_a_tied_model_reads_its_head_from_the_embedding(tensors_of: Tensors) -> 
     untied = Transformer(PocketConfig(48, 1, 3), {**tensors, "head": tensors["e0"]})
     x = np.ones((2, 48), np.float32)
     np.testing.assert_array_equal(Transformer(config, tensors).logits(x), untied.logits(x))
+
+
+def test_shipped_models_agree_with_torch_on_200_bench_prompts() -> None:
+    torch = pytest.importorskip("torch")
+    from interlock.pocket.family import load_family
+    from interlock.pocket.mix import bench
+    from interlock.pocket.model import restore
+    from interlock.pocket.tokenizer import BOS, BUDGETS, encode
+
+    prompts = [[BOS, *encode(example.prompt), BUDGETS[i % 3]] for i, example in enumerate(bench(seed=1, n=200))]
+    for member in load_family().members.values():
+        model, reference = Transformer(member.config, member.file.tensors), restore(member.file)
+        for ids in prompts:
+            with torch.inference_mode():
+                expected = reference(torch.tensor([ids]))[0].numpy()
+            assert np.abs(model.logits(read(model, ids)) - expected).max() < 1e-3

@@ -12,7 +12,16 @@ from hypothesis.extra.numpy import arrays
 
 from interlock.errors import WeightsError
 from interlock.pocket.config import PocketConfig
-from interlock.pocket.weights import Floats, dequantise_rows, load, quantise_rows, read_manifest, save, write_manifest
+from interlock.pocket.weights import (
+    Floats,
+    Precision,
+    dequantise_rows,
+    load,
+    quantise_rows,
+    read_manifest,
+    save,
+    write_manifest,
+)
 
 Tensors = Callable[..., dict[str, Floats]]
 
@@ -27,12 +36,11 @@ def test_int8_rows_are_within_half_a_step(matrix: Floats) -> None:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0), ("fp16", 2e-3), ("int8", 3e-2)])
 def test_a_saved_model_comes_back(
-    tmp_path: Path, tiny: PocketConfig, tensors_of: Tensors, precision: str, tolerance: float
+    tmp_path: Path, tiny: PocketConfig, tensors_of: Tensors, precision: Precision, tolerance: float
 ) -> None:
     tensors = tensors_of(tiny)
-    digest = save(
-        tmp_path / "m.safetensors", tensors, name="m", config=tiny, metadata={"seed": "7"}, precision=precision
-    )  # type: ignore[arg-type]
+    path, metadata = tmp_path / "m.safetensors", {"seed": "7"}
+    digest = save(path, tensors, name="m", config=tiny, metadata=metadata, precision=precision)
     file = load(tmp_path / "m.safetensors", sha256=digest)
     assert (file.name, file.config, file.metadata["seed"], file.sha256) == ("m", tiny, "7", digest)
     assert file.params == tiny.params

@@ -14,6 +14,7 @@ from .output import emit
 
 if TYPE_CHECKING:
     from ..pocket.family import PocketCandidate
+    from ..pocket.ladder import Ladder
     from ..pocket.requests import PocketResult
     from ..pocket.score import Cell
 
@@ -21,6 +22,7 @@ app = typer.Typer(help="Tiny trained models with exact answers: the embedded def
 
 AS_JSON = typer.Option(False, "--json", help="Print JSON.")
 WEIGHTS = typer.Option(None, "--weights", help="Folder of weight files; the shipped ones by default.")
+CANDIDATE = typer.Option(None, "--candidate", "-c", help="A name such as small-t1; all by default.")
 MODEL = typer.Option(None, "--model", "-m", help="Only this model and its adapters; may be repeated.")
 
 
@@ -39,9 +41,7 @@ def list_(weights: Path | None = WEIGHTS, as_json: bool = AS_JSON) -> None:
 @app.command()
 def ask(
     prompt: str = typer.Argument(help="What to ask, e.g. 'Sort these letters: D A C B'."),
-    candidate: list[str] | None = typer.Option(
-        None, "--candidate", "-c", help="A name such as small-t1; all by default."
-    ),
+    candidate: list[str] | None = CANDIDATE,
     temperature: float | None = typer.Option(None, min=0.0, max=2.0, help="0 is greedy, the default."),
     seed: int = typer.Option(0, min=0, help="Of the draw, when temperature is above 0, and of the votes of tN."),
     max_tokens: int = typer.Option(192, min=1, help="Cap on generated tokens."),
@@ -90,9 +90,7 @@ def serve(
 
 @app.command("eval")
 def evaluate(
-    candidate: list[str] | None = typer.Option(
-        None, "--candidate", "-c", help="A name such as small-t1; all by default."
-    ),
+    candidate: list[str] | None = CANDIDATE,
     task: list[str] | None = typer.Option(None, "--task", "-t", help="Only this task; may be repeated."),
     level: list[int] | None = typer.Option(None, "--level", "-l", help="Only this level; may be repeated."),
     n: int = typer.Option(50, "--n", "-n", min=1, help="Test prompts a task and level."),
@@ -114,6 +112,91 @@ def evaluate(
         rows = score(pool, names, cells, n=n, seed=seed, progress=progress)
     emit([{**asdict(row), "accuracy": row.accuracy, "interval": row.interval} for row in rows], as_json,
          lambda: _show_scores(rows))  # fmt: skip
+
+
+@app.command()
+def train(
+    name: str = typer.Argument(help="A generalist (nano, micro, small) or a speciality (roman, clock, comet, ...)."),
+    base: str = typer.Option("micro", help="The model a speciality is trained on."),
+    out: Path = typer.Option(Path(".cache/pocket"), help="Folder of the run and of the weight file."),
+    tokens: int | None = typer.Option(None, min=1, help="Training tokens, instead of the recipe's."),
+    seed: int = typer.Option(0, min=0, help="Of weights and data."),
+    device: str = typer.Option("cpu", help="cpu, cuda or cuda:1: the code is the same."),
+    weights: Path | None = WEIGHTS,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Train a model or a specialist from its recipe; the same command again continues an interrupted run.
+
+    Needs the extra [bold]experts[/bold]. Example: [bold]interlock pocket train nano --tokens 2000000[/bold]
+    """
+    from dataclasses import replace
+
+    from ..errors import NotFound, nearest
+    from ..pocket.config import SIZES
+    from ..pocket.family import SHIPPED
+    from ..pocket.mix import GENERALIST
+    from ..pocket.specialise import RECIPE, SPECIALITIES, specialise
+    from ..pocket.train import FAMILY, fit
+    from ..pocket.weights import load, save
+
+    if name not in FAMILY and name not in SPECIALITIES:
+        known = [*FAMILY, *SPECIALITIES]
+        raise NotFound(f"nothing to train is called {name!r}; {nearest(name, known)}", param="name")
+    recipe = FAMILY.get(name, RECIPE)
+    recipe = recipe if tokens is None else replace(recipe, tokens=tokens)
+    stem = name if name in FAMILY else f"{base}-{name}"
+    with _progress(f"training {stem}") as progress:
+
+        def report(step: int, loss: float) -> None:
+            progress(step, recipe.steps)
+
+        if name in FAMILY:
+            config, run = SIZES[name], {"name": stem, "seed": seed, "device": device, "report": report}
+            trained = fit(config, GENERALIST, recipe, out / stem, **run)  # type: ignore[arg-type]
+            tensors = {key: value.cpu().numpy() for key, value in trained.model.state_dict().items()}
+            metadata = trained.metadata
+        else:
+            file = load((weights or SHIPPED) / f"{base}.safetensors")
+            run = {"name": stem, "seed": seed, "device": device, "report": report}
+            tensors, metadata = specialise(file, SPECIALITIES[name], recipe, out / stem, **run)  # type: ignore[arg-type]
+            config = file.config
+    path = out / f"{stem}.safetensors"
+    digest = save(path, tensors, name=stem, config=config, metadata=metadata)
+    emit({"path": str(path), "sha256": digest, **metadata}, as_json, lambda: print(f"{path}  sha256 {digest[:16]}"))
+
+
+@app.command()
+def calibrate(
+    per_cell: int = typer.Option(200, min=1, help="Validation prompts a task and level."),
+    bench: int = typer.Option(2000, min=1, help="Test prompts of the frozen mix that the ladder is measured on."),
+    seed: int = typer.Option(0, min=0, help="Of the prompts."),
+    weights: Path | None = WEIGHTS,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Measure every candidate by task and level, write calibration.json beside the weights, and plot the ladder.
+
+    Needs the extras [bold]experts[/bold] and [bold]lab[/bold].
+    Example: [bold]interlock pocket calibrate --per-cell 50[/bold]
+    """
+    from ..pocket.calibrate import candidates, measure, write
+    from ..pocket.family import SHIPPED
+    from ..pocket.ladder import climb, plot
+    from ..pocket.mix import bench as draw_bench
+
+    folder = weights or SHIPPED
+    family = candidates(folder)
+    with _progress("measuring") as progress:
+        names: list[str] = []
+
+        def report(name: str) -> None:
+            names.append(name)
+            progress(len(names), len(family))
+
+        table = measure(family, per_cell, seed=seed, report=report)
+    ladder = climb(family, draw_bench(seed, bench))
+    write(table, family, folder / "calibration.json", ladder=ladder.as_json())
+    plot(ladder, folder / "ladder.png")
+    emit(ladder.as_json(), as_json, lambda: _show_ladder(ladder))
 
 
 @contextmanager
@@ -182,3 +265,17 @@ def _show_scores(rows: list[Cell]) -> None:
             shown = [f"{100 * cell.accuracy:.0f}" if cell else "" for cell in scored]
             table.add_row(task, *shown, f"{right / n:.1%}", f"{low:.0%}-{high:.0%}")
         Console().print(table)
+
+
+def _show_ladder(ladder: Ladder) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("candidate", "accuracy", "95%", "tokens in/out", "USD per million prompts")
+    for name, rung in ladder.rungs.items():
+        tokens = f"{rung.prompt_tokens:.0f}/{rung.completion_tokens:.0f}"
+        table.add_row(name, f"{rung.accuracy:.1%}", f"{rung.low:.1%}-{rung.high:.1%}", tokens, f"{1e6 * rung.usd:.1f}")
+    room = ladder.room
+    table.add_section()
+    table.add_row("oracle", f"{room.oracle_accuracy:.1%}", "", "", f"{1e6 * room.oracle_usd:.1f}")
+    Console().print(table)

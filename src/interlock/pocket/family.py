@@ -192,7 +192,6 @@ def _profiles(folder: Path) -> Mapping[str, Any]:
 
 
 def _accuracy(tasks: Mapping[str, Mapping[str, Any]], mix: Mapping[str, Mapping[str, float]]) -> float:
-    cells = [
-        (weight, tasks[task][level]["accuracy"]) for task, of in mix.items() for level, weight in of.items() if weight
-    ]
-    return float(sum(weight * accuracy for weight, accuracy in cells) / sum(weight for weight, _ in cells))
+    cells = [(task, level, weight) for task, levels in mix.items() for level, weight in levels.items() if weight]
+    right = sum(weight * tasks[task][level]["accuracy"] for task, level, weight in cells)
+    return float(right / sum(weight for _, _, weight in cells))
