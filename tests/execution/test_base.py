@@ -133,6 +133,16 @@ async def test_a_provider_that_ignores_the_deadline_is_cut_off(world, answer, st
     assert w.outcomes[0].error == "provider_timeout"
 
 
+async def test_a_slow_reader_is_told_of_the_deadline_and_not_interrupted(world, answer):
+    w = world(a=[answer(["one", "two"])])
+    run = w.start(stream=True, deadline=0.01)
+    await anext(run)
+    await asyncio.sleep(0.03)
+    with pytest.raises(TimedOut, match="a: the deadline passed"):
+        await anext(run)
+    assert w.closed == ["a"]
+
+
 async def test_a_provider_that_says_nothing_is_garbled(world, answer):
     w = world(a=[answer([])], b=[answer(["b"])])
     assert [chunk.text for chunk in await drain(w.start(stream=True))] == ["b"]

@@ -12,12 +12,12 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from typing import Protocol
 
 from ..errors import Garbled, ProviderError, Skipped, TimedOut
 from ..providers.base import Call, Chunks, Provider
-from ..types import Candidate, Chunk, Decision, Request, Step, Usage
+from ..types import Candidate, Decision, Request, Step, Usage
+from .alarm import Alarm
 from .cost import cost_of
 
 log = logging.getLogger("interlock.execution")
@@ -79,12 +79,14 @@ class Calls:
         began, code, retry_after = self.clock(), CANCELLED, None
         usage: Usage | None = None
         confidence: float | None = None
-        answered = False
-        stream = self.request.stream
+        answered, stream = False, self.request.stream
+        alarm = Alarm(self.remaining())
         try:
-            call = Call(self.request, candidate, stream, self.deadline)
-            async with aclosing(self._providers[candidate.provider].send(call)) as chunks:
-                while (chunk := await self._next(chunks, candidate)) is not None:
+            chunks = self._providers[candidate.provider].send(Call(self.request, candidate, stream, self.deadline))
+            try:
+                alarm.on()
+                async for chunk in chunks:
+                    alarm.off()
                     answered = True
                     usage = chunk.usage or usage
                     confidence = chunk.confidence if chunk.confidence is not None else confidence
@@ -93,14 +95,18 @@ class Calls:
                     if chunk.finish or not stream:
                         code = ""  # the answer is whole, even if the caller stops listening now
                     yield chunk
+                    alarm.on()
+            finally:
+                await chunks.aclose()
             if not answered:
                 raise Garbled("the provider gave no answer")
             code = ""
-        except ProviderError as error:
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - a stranger's provider may raise anything
+            error = self._understood(raised, candidate, alarm)
             code, retry_after = error.code, error.retry_after
-            error.candidate = error.candidate or candidate.name
-            raise
+            raise error from error.__cause__
         finally:
+            alarm.stop()
             seconds = self.clock() - began
             self._board.end(candidate.name, code or None, seconds, retry_after)
             counted = usage if usage is not None or answered else Usage()
@@ -133,20 +139,21 @@ class Calls:
         self.steps.append(Step(candidate=candidate.name, why=why, error=cause))
         raise Skipped(problem, cause=cause, candidate=candidate.name)
 
-    async def _next(self, chunks: Chunks, candidate: Candidate) -> Chunk | None:
-        """The next chunk, `None` at the end. The deadline is kept here too, whatever the provider does."""
-        try:
-            async with asyncio.timeout(self.remaining()):
-                return await anext(chunks, None)
-        except TimeoutError as error:
-            raise TimedOut("the deadline passed") from error
-        except ProviderError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a provider may be a stranger's; it becomes a ProviderError
+    def _understood(self, raised: BaseException, candidate: Candidate, alarm: Alarm) -> ProviderError:
+        """What ended a call, as a `ProviderError` that names the candidate. Raises a cancellation on."""
+        if isinstance(raised, asyncio.CancelledError):
+            if not alarm.rang():
+                raise raised
+            error: ProviderError = TimedOut("the deadline passed")
+        elif isinstance(raised, ProviderError):
+            error = raised
+        else:
             # The text of a stranger's exception may quote the prompt, so only its type and place are kept.
-            place = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
-            log.error("provider of %s raised %s at %s", candidate.name, type(error).__name__, place)
-            raise ProviderError(f"the provider raised {type(error).__name__}") from None
+            place = "".join(traceback.format_tb(raised.__traceback__)[-1:]).strip()
+            log.error("provider of %s raised %s at %s", candidate.name, type(raised).__name__, place)
+            error = ProviderError(f"the provider raised {type(raised).__name__}")
+        error.candidate = error.candidate or candidate.name
+        return error
 
 
 def order(decision: Decision) -> list[str]:
