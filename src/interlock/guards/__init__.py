@@ -62,15 +62,18 @@ class Guards:
             self._ask(guard.name, rows, objections)
         return [[tuple(reasons) for reasons in row] for row in rows]
 
-    def _ask(self, name: str, standing: list[list[list[Reason]]], objections: Callable[[int], Iterable[Objection]]) -> None:
+    def _ask(
+        self, name: str, standing: list[list[list[Reason]]], objections: Callable[[int], Iterable[Objection]]
+    ) -> None:
         began = time.perf_counter()
         for i, row in enumerate(standing):
             try:
                 for index, reason in objections(i):
                     row[index].append(reason)
             except Exception as error:  # noqa: BLE001 - fail closed: nothing passes a guard that could not look
-                log.error("guard %s failed with %s; the request is refused", name, type(error).__name__)
-                broken = Reason(name, "guard_error", f"the guard {name} failed ({type(error).__name__})", "see the gateway's log")
+                kind = type(error).__name__  # the text of a stranger's exception may quote the prompt
+                log.error("guard %s failed with %s; the request is refused", name, kind)
+                broken = Reason(name, "guard_error", f"the guard {name} failed ({kind})", "see the gateway's log")
                 for reasons in row:
                     reasons.append(broken)
         self.seconds[name] += time.perf_counter() - began

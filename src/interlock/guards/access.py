@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from ..types import Candidate, Context, Reason
-from .base import Objection
+from .base import Objection, matches
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,5 @@ class Access:
         if "*" in globs:
             return
         who = f"tenant {tenant!r}" if tenant else "a caller without a tenant"
-        reason = Reason(self.name, "not_allowed", f"{who} may not use it", "ask the operator to allow it under guards.access")
-        for i, candidate in enumerate(candidates):
-            if not any(fnmatchcase(candidate.name, glob) for glob in globs):
-                yield i, reason
+        reason = Reason(self.name, "not_allowed", f"{who} may not use it", "ask the operator to allow it")
+        yield from ((i, reason) for i, candidate in enumerate(candidates) if not matches(candidate, globs))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from ..types import Candidate, Context, Reason
-from .base import Objection
+from .base import Objection, matches
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,12 @@ class Addressed:
     def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterable[Objection]:
         model = context.request.model
         globs = self.virtual.get(model)
-        if globs is not None:
-            if tuple(globs) == ("*",):
-                return
-            reason = Reason(self.name, "not_in_model", f"is not part of the model {model!r}", "ask for `auto`")
-            yield from (
-                (i, reason) for i, c in enumerate(candidates) if not any(fnmatchcase(c.name, glob) for glob in globs)
+        if globs is None:
+            remedy = f"ask for {' or '.join(self.virtual)}, or for this candidate"
+            reason = Reason(self.name, "not_asked_for", f"the request asks for {model!r}", remedy)
+            yield from ((i, reason) for i, candidate in enumerate(candidates) if candidate.name != model)
+        elif "*" not in globs:
+            reason = Reason(
+                self.name, "not_in_model", f"it is not part of the model {model!r}", "ask for another model"
             )
-            return
-        reason = Reason(self.name, "not_asked_for", f"the request asks for {model!r}", "ask for `auto` or for this candidate")
-        yield from ((i, reason) for i, candidate in enumerate(candidates) if candidate.name != model)
+            yield from ((i, reason) for i, candidate in enumerate(candidates) if not matches(candidate, globs))

@@ -1,8 +1,9 @@
-"""What a guard is: it looks at a request and its candidates and says which may not serve, and why. It can only remove."""
+"""What a guard is: it looks at a request and its candidates and says which may not serve, and why. It only removes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Protocol, runtime_checkable
 
 from ..types import Candidate, Context, Estimate, Reason
@@ -27,4 +28,11 @@ class EstimateGuard(Protocol):
     @property
     def name(self) -> str: ...
 
-    def check_estimate(self, context: Context, candidates: Sequence[Candidate], estimate: Estimate) -> Iterable[Objection]: ...
+    def check_estimate(
+        self, context: Context, candidates: Sequence[Candidate], estimate: Estimate
+    ) -> Iterable[Objection]: ...
+
+
+def matches(candidate: Candidate, globs: Iterable[str]) -> bool:
+    """Whether any of the globs, such as `local-*`, matches the candidate's name. Case matters."""
+    return any(fnmatchcase(candidate.name, glob) for glob in globs)

@@ -1,4 +1,4 @@
-"""Can the candidate do what the request needs at all: modalities, tools, JSON, log-probabilities, and room for the text."""
+"""Can the candidate do what the request needs: modalities, tools, JSON, log-probabilities, and room for the text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from ..types import Candidate, Capability, Context, Reason
 from .base import Objection
 
+WINDOW = "context_window"
+
 
 @dataclass(frozen=True)
 class CapabilityGuard:
-    """A candidate whose answer is `no` is ruled out; `forbid_unknown` says whether `unknown` is as good as `no`.
+    """A candidate whose answer is `no` is ruled out; `forbid_unknown` says that `unknown` is as good as `no`.
 
-    The window must hold the prompt as counted by our own tokenizer, times `margin` since providers count differently, and
-    the tokens the caller asked for. Without a `tokens` signal, or without a stated window, room is not checked.
+    The window must hold the tokens asked for and the prompt, as counted by our own tokenizer times `margin`, since
+    providers count differently. Whether it does is unknown when the window is not stated or the count was not read.
     """
 
     forbid_unknown: bool = False
@@ -22,23 +24,28 @@ class CapabilityGuard:
     name: str = "capability"
 
     def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterable[Objection]:
-        request = context.request
-        tokens = context.number("tokens")
-        prompt, asked = int(tokens * self.margin), request.max_tokens or 0
+        needs, asked = sorted(context.request.needs), context.request.max_tokens or 0
+        signal = context.signals.get("tokens")
+        prompt = None if signal is None or signal.value is None else int(context.number("tokens") * self.margin)
         for i, candidate in enumerate(candidates):
-            for need in sorted(request.needs):
+            for need in needs:
                 answer = candidate.can(need)
-                if answer is Capability.NO or (answer is Capability.UNKNOWN and self.forbid_unknown):
-                    yield i, _lacking(need, answer)
+                if answer is Capability.NO:
+                    detail = f"it cannot do {need}"
+                    yield i, Reason(self.name, f"no_{need}", detail, f"send the request without {need}")
+                elif answer is Capability.UNKNOWN and self.forbid_unknown:
+                    yield i, self._unknown(need)
             window, most = candidate.profile.context_window, candidate.profile.max_output
-            if window is not None and prompt and prompt + asked > window:
+            if window is None or prompt is None:
+                if self.forbid_unknown:
+                    yield i, self._unknown(WINDOW)
+            elif prompt + asked > window:
                 detail = f"its window is {window} tokens; the prompt has about {prompt}, and {asked} are asked for"
-                yield i, Reason(self.name, "context_window", detail, "shorten the prompt or lower max_tokens")
+                yield i, Reason(self.name, WINDOW, detail, "shorten the prompt or lower max_tokens")
             if most is not None and asked > most:
-                yield i, Reason(self.name, "max_output", f"it writes at most {most} tokens, {asked} are asked for", "lower max_tokens")
+                detail = f"it writes at most {most} tokens, {asked} are asked for"
+                yield i, Reason(self.name, "max_output", detail, "lower max_tokens")
 
-
-def _lacking(need: str, answer: Capability) -> Reason:
-    if answer is Capability.NO:
-        return Reason("capability", f"no_{need}", f"it cannot do {need}", f"send the request without {need}")
-    return Reason("capability", f"unknown_{need}", f"whether it can do {need} is not known", f"declare the capability {need} in its profile")
+    def _unknown(self, need: str) -> Reason:
+        known = "whether the prompt fits its window" if need == WINDOW else f"whether it can do {need}"
+        return Reason(self.name, f"unknown_{need}", f"{known} is not known", f"state {need} in its configuration")

@@ -1,11 +1,11 @@
 """A circuit breaker per candidate, and the guard that keeps requests away from open ones.
 
-closed --(failures)--> open --(jittered pause)--> half open --(probes succeed)--> closed
-                         ^------------(a probe fails)--------------'
+    closed --(failures)--> open --(jittered pause)--> half open --(probes succeed)--> closed
+                             ^-------------(a probe fails)-------------'
 
-Being told to slow down (429) is neither success nor failure: it releases the probe slot it took, and the candidate rests for
-the stated Retry-After, capped. At most `ejectable` of the pool may be open at once: when everything fails, the cause is
-rarely every candidate, and refusing all would make it worse.
+Being told to slow down (429) is neither success nor failure: it releases the probe slot it took, and the candidate
+rests for the stated Retry-After, capped. At most `ejectable` of the pool may be open at once: when everything fails,
+the cause is rarely every candidate, and refusing all would make it worse.
 
 Source: Nygard, Release It! (2007), circuit breaker; outlier ejection with a capped share as in Envoy.
 """
@@ -24,19 +24,28 @@ from .base import Objection
 
 State = Literal["closed", "open", "half_open"]
 
-NEUTRAL = frozenset({"provider_rate_limited", "cancelled", "provider_rejected_request"})
-"""Error codes that say nothing about a candidate's health."""
+NEUTRAL = frozenset(
+    {
+        "provider_rate_limited",
+        "provider_rejected_request",
+        "provider_cannot_express_request",
+        "context_length_exceeded",
+        "cancelled",
+    }
+)
+"""Error codes that say nothing about a candidate's health: its quota, the request itself, or a caller who left."""
 
 
 @dataclass
 class Circuit:
-    """One candidate's record. Times are on the board's clock."""
+    """One candidate's record. `ordinary` and `probing` count its calls under way; times are on the board's clock."""
 
     failures: int = 0
     opened: bool = False
     until: float = 0.0
     rest: float = 0.0
     trips: int = 0
+    ordinary: int = 0
     probing: int = 0
     passed: int = 0
     last_error: str = ""
@@ -44,15 +53,17 @@ class Circuit:
 
 @dataclass
 class Board:
-    """All circuits of a pool. `begin` before a call, `end` after it, always in pairs.
+    """All circuits of a pool. `begin` before a call, `end` after it, always in pairs; safe to use from many threads.
 
     Attributes:
         failures: consecutive failures that open a circuit.
         pause: seconds a circuit stays open at first; it doubles with each failed probe up to `longest`.
         probes: calls let through at once while half open; as many successes close the circuit.
         jitter: the pause is drawn within this share around its length, so that gateways do not probe in step.
-        ejectable: the largest share of the pool that may be open (at least one candidate may).
+        ejectable: the largest share of the pool that may be open; above 0 it allows at least one candidate.
         longest_rest: cap on a Retry-After, seconds.
+        clock: seconds that only ever grow.
+        draw: uniform in [0, 1).
     """
 
     failures: int = 5
@@ -66,6 +77,11 @@ class Board:
     draw: Callable[[], float] = random.random
     circuits: dict[str, Circuit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def register(self, candidates: Iterable[str]) -> None:
+        """Know the whole pool, so that the ejectable share is a share of it; forget candidates that are gone."""
+        with self._lock:
+            self.circuits = {name: self.circuits.get(name, Circuit()) for name in candidates}
 
     def state(self, candidate: str) -> State:
         circuit = self.circuits.get(candidate)
@@ -93,50 +109,62 @@ class Board:
         with self._lock:
             if not self.admits(candidate):
                 return False
-            if self.state(candidate) == "half_open":
-                self.circuits[candidate].probing += 1
+            circuit = self.circuits.setdefault(candidate, Circuit())
+            if circuit.opened:
+                circuit.probing += 1
+            else:
+                circuit.ordinary += 1
             return True
 
     def end(self, candidate: str, error: str | None, seconds: float, retry_after: float | None = None) -> None:
-        """How a begun call ended: `error` is its code, `None` for success; `retry_after` in seconds."""
+        """How a begun call ended: `error` is its code, `None` for success; `seconds` it took; `retry_after` seconds."""
         with self._lock:
-            circuit = self.circuits.setdefault(candidate, Circuit())
-            probe = circuit.opened and circuit.probing > 0
-            if probe:
-                circuit.probing -= 1
+            circuit = self.circuits.get(candidate)
+            if circuit is None:
+                return  # the candidate has left the pool since
+            probe = self._leave(circuit)
             if error == "provider_rate_limited":
                 circuit.rest = self.clock() + min(self.longest_rest, max(0.0, retry_after or 0.0))
             if error in NEUTRAL:
                 return
-            if error is None:
-                self._succeeded(circuit, probe)
-            else:
+            if error is not None:
                 circuit.last_error = error
-                self._failed(circuit, probe)
+            if probe and self.state(candidate) == "half_open":
+                self._probed(circuit, error is None)
+            elif not circuit.opened:
+                circuit.failures = 0 if error is None else circuit.failures + 1
+                if circuit.failures >= self.failures and self._may_eject():
+                    self._open(circuit)
 
-    def _succeeded(self, circuit: Circuit, probe: bool) -> None:
-        circuit.failures = 0
+    def _leave(self, circuit: Circuit) -> bool:
+        """Count a call out; whether it was a probe.
+
+        A call that began before the circuit opened may end after it did. Which of those under way has ended is not
+        said, so ordinary calls are taken to end first: a probe slot may be held too long, but is never given twice.
+        """
+        probe = circuit.ordinary == 0
         if probe:
-            circuit.passed += 1
-            if circuit.passed >= self.probes:
-                circuit.opened, circuit.passed, circuit.trips = False, 0, 0
+            circuit.probing = max(0, circuit.probing - 1)
+        else:
+            circuit.ordinary -= 1
+        return probe
 
-    def _failed(self, circuit: Circuit, probe: bool) -> None:
-        circuit.failures += 1
-        if probe or (not circuit.opened and circuit.failures >= self.failures and self._may_eject()):
-            length = min(self.longest, self.pause * 2.0**circuit.trips)
-            circuit.opened, circuit.passed = True, 0
-            circuit.trips = min(circuit.trips + 1, 16)
-            circuit.until = self.clock() + length * (1.0 + self.jitter * (2.0 * self.draw() - 1.0))
+    def _probed(self, circuit: Circuit, succeeded: bool) -> None:
+        if not succeeded:
+            self._open(circuit)
+            return
+        circuit.passed += 1
+        if circuit.passed >= self.probes:
+            circuit.opened, circuit.failures, circuit.trips = False, 0, 0
+
+    def _open(self, circuit: Circuit) -> None:
+        length = min(self.longest, self.pause * 2.0**circuit.trips)
+        circuit.opened, circuit.passed, circuit.trips = True, 0, min(circuit.trips + 1, 16)
+        circuit.until = self.clock() + length * (1.0 + self.jitter * (2.0 * self.draw() - 1.0))
 
     def _may_eject(self) -> bool:
-        size = max(1, len(self.circuits))
-        return sum(circuit.opened for circuit in self.circuits.values()) + 1 <= max(1, int(self.ejectable * size))
-
-    def register(self, candidates: Iterable[str]) -> None:
-        """Know the whole pool, so that the ejectable share is a share of it; forget candidates that are gone."""
-        with self._lock:
-            self.circuits = {name: self.circuits.get(name, Circuit()) for name in candidates}
+        most = int(self.ejectable * len(self.circuits)) or (1 if self.ejectable > 0 else 0)
+        return sum(circuit.opened for circuit in self.circuits.values()) < most
 
 
 @dataclass(frozen=True)
@@ -152,8 +180,11 @@ class Health:
                 continue
             resting = self.board.resting(candidate.name)
             if resting > 0:
-                yield i, Reason(self.name, "resting", f"it asked to be left alone for {resting:.1f} s", "try again then")
-            else:
-                error = self.board.circuits[candidate.name].last_error
-                detail = f"its circuit breaker is {self.board.state(candidate.name).replace('_', ' ')} after {error}"
-                yield i, Reason(self.name, "breaker", detail, "it is probed again by itself")
+                yield (
+                    i,
+                    Reason(self.name, "resting", f"it asked to be left alone for {resting:.1f} s", "try again then"),
+                )
+                continue
+            state = self.board.state(candidate.name).replace("_", " ")
+            detail = f"its circuit breaker is {state} after {self.board.circuits[candidate.name].last_error}"
+            yield i, Reason(self.name, "breaker", detail, "it is probed again by itself")

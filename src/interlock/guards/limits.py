@@ -1,13 +1,14 @@
-"""What the caller will not accept, held against what is predicted: cost, time and quality."""
+"""What the caller or the operator will not accept, held against what is predicted: cost, time and quality."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
-from ..types import Candidate, Context, Estimate, Limits, Reason
+from ..types import Array, Candidate, Context, Estimate, Limits, Mask, Reason
 from .base import Objection
 
 NONE = Limits()
@@ -15,32 +16,47 @@ NONE = Limits()
 
 @dataclass(frozen=True)
 class LimitsGuard:
-    """`defaults` apply where the request states no limit of its own. A prediction that is not finite meets no limit."""
+    """The request's limits and the operator's `limits` both hold. A prediction that is not finite meets no limit."""
 
-    defaults: Limits = NONE
+    limits: Limits = NONE
     name: str = "limits"
 
-    def of(self, context: Context) -> Limits:
-        asked, own = context.request.limits, self.defaults
-        if own is NONE:
-            return asked
-        return Limits(
-            own.max_cost if asked.max_cost is None else asked.max_cost,
-            own.deadline if asked.deadline is None else asked.deadline,
-            own.min_quality if asked.min_quality is None else asked.min_quality,
-        )
+    def check_estimate(
+        self, context: Context, candidates: Sequence[Candidate], estimate: Estimate
+    ) -> Iterable[Objection]:
+        limits = stricter(context.request.limits, self.limits)
+        cost, latency, quality = estimate.cost[0], estimate.latency[0], estimate.quality[0]
+        if (most := limits.max_cost) is not None:
+            told = f"would cost about ${{:.3g}}, the limit is ${most:.3g}"
+            yield from self._beyond(~(cost <= most), cost, "max_cost", told, "raise max_cost, or shorten the request")
+        if (most := limits.deadline) is not None:
+            told = f"would take about {{:.3g}} s, the deadline is {most:.3g} s"
+            yield from self._beyond(~(latency <= most), latency, "deadline", told, "allow more time")
+        if (least := limits.min_quality) is not None:
+            told = f"is expected to reach a quality of {{:.2f}}, at least {least:.2f} is asked for"
+            yield from self._beyond(~(quality >= least), quality, "min_quality", told, "lower min_quality")
 
-    def check_estimate(self, context: Context, candidates: Sequence[Candidate], estimate: Estimate) -> Iterable[Objection]:
-        limits = self.of(context)
-        if limits.max_cost is not None:
-            for i in np.flatnonzero(~(estimate.cost[0] <= limits.max_cost)).tolist():
-                detail = f"it would cost about ${estimate.cost[0, i]:.3g}, the limit is ${limits.max_cost:.3g}"
-                yield i, Reason(self.name, "max_cost", detail, "raise max_cost, or shorten the request")
-        if limits.deadline is not None:
-            for i in np.flatnonzero(~(estimate.latency[0] <= limits.deadline)).tolist():
-                detail = f"it would take about {estimate.latency[0, i]:.3g} s, the deadline is {limits.deadline:.3g} s"
-                yield i, Reason(self.name, "deadline", detail, "allow more time")
-        if limits.min_quality is not None:
-            for i in np.flatnonzero(~(estimate.quality[0] >= limits.min_quality)).tolist():
-                detail = f"its expected quality is {estimate.quality[0, i]:.2f}, at least {limits.min_quality:.2f} is asked for"
-                yield i, Reason(self.name, "min_quality", detail, "lower min_quality")
+    def _beyond(self, beyond: Mask, values: Array, code: str, told: str, remedy: str) -> Iterable[Objection]:
+        for i in np.flatnonzero(beyond).tolist():
+            value = float(values[i])
+            detail = (
+                f"it {told.format(value)}"
+                if isfinite(value)
+                else f"a {code} is set, and nothing is known to hold it against"
+            )
+            yield i, Reason(self.name, code, detail, remedy)
+
+
+def stricter(one: Limits, other: Limits) -> Limits:
+    """Limits that hold exactly when both do."""
+    if other is NONE:
+        return one
+    return Limits(
+        max_cost=min(_stated(one.max_cost, other.max_cost), default=None),
+        deadline=min(_stated(one.deadline, other.deadline), default=None),
+        min_quality=max(_stated(one.min_quality, other.min_quality), default=None),
+    )
+
+
+def _stated(*values: float | None) -> list[float]:
+    return [value for value in values if value is not None]

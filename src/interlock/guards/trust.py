@@ -1,4 +1,4 @@
-"""Where data may go: when a signal says that a request is sensitive, only candidates of certain trust domains may see it."""
+"""Where data may go: a request that a signal calls sensitive is seen only by candidates of certain trust domains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Objection
 
 @dataclass(frozen=True)
 class Trust:
-    """While `signal` is true, or could not be read, only candidates whose `trust` is in `allow` are permitted."""
+    """Unless `signal` is false (so also when it was not read), only candidates with a `trust` in `allow` are permitted."""
 
     signal: str = "pii"
     allow: Sequence[str] = ("private",)
@@ -23,7 +23,9 @@ class Trust:
         if value is False:
             return
         why = f"the signal {self.signal} is set" if value else f"the signal {self.signal} could not be read"
+        remedy = "remove the sensitive data, or use a candidate of that domain"
         for i, candidate in enumerate(candidates):
-            if candidate.profile.trust not in self.allow:
-                detail = f"{why}, and its trust domain is {candidate.profile.trust!r}, not {' or '.join(map(repr, self.allow))}"
-                yield i, Reason(self.name, "trust_domain", detail, "remove the sensitive data, or use a candidate of that domain")
+            domain = candidate.profile.trust
+            if domain not in self.allow:
+                detail = f"{why}, and its trust domain is {domain!r}, not {' or '.join(map(repr, self.allow))}"
+                yield i, Reason(self.name, "trust_domain", detail, remedy)
