@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 from interlock.pocket.config import PocketConfig
 from interlock.pocket.tokenizer import EOS
 from interlock.pocket.weights import Floats, save, write_manifest
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TINY = PocketConfig(d=48, layers=2, heads=3, context=256)
 
@@ -38,6 +43,12 @@ def random_adapter(config: PocketConfig, rank: int, seed: int) -> Weights:
             tensors[f"{name}.a"] = (rng.standard_normal((rank, shape[1])) / shape[1] ** 0.5).astype(np.float32)
             tensors[f"{name}.b"] = (rng.standard_normal((shape[0], rank)) * 0.3).astype(np.float32)
     return tensors
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> None:
+    """As in a pool; on a busy machine two threads would spend their time waiting for each other."""
+    threadpool_limits(1, user_api="blas")
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def read(model: Transformer, ids: list[int], layers: int | None = None, adapter:
 @pytest.mark.parametrize("size", ["nano", "micro", "small"])
 def test_logits_agree_with_torch(size: str) -> None:
     torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
     from interlock.pocket.model import PocketLM
 
     torch.manual_seed(0)
@@ -82,6 +83,7 @@ def test_a_tied_model_reads_its_head_from_the_embedding(tensors_of: Tensors) -> 
 
 def test_shipped_models_agree_with_torch_on_200_bench_prompts() -> None:
     torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
     from interlock.pocket.family import load_family
     from interlock.pocket.mix import bench
     from interlock.pocket.model import restore
