@@ -77,7 +77,8 @@ def running(name: str, command: list[str], target: Target, log: Path, core: int 
     """A process, from its first answer on; bound to one core where the machine has more than one."""
     began = time.perf_counter()
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "INTERLOCK_BENCH_KEY": target.key}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         if core is not None:
             os.sched_setaffinity(process.pid, {core})

@@ -50,7 +50,7 @@ def serve(
 
             print(msgspec.json.encode(facts(router, url)).decode(), flush=True)
         else:
-            console.print(banner(router, url))
+            console.print(banner(router, url), soft_wrap=True)  # a command to copy must stay on one line
 
     watched = config or (Path("interlock.yaml") if router.plan.because.startswith("interlock.yaml") else None)
     serving(router, socket, watched, ready)
@@ -102,10 +102,9 @@ def warnings(known: dict[str, Any]) -> list[str]:
     """What a person should not have to find out."""
     found = []
     if known["pocket"]:
-        found.append(
-            "The embedded pocket pool answers: very small models for small tasks, no general assistants."
-            " Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, or write an interlock.yaml to route among others."
-        )
+        found.append("The embedded pocket pool answers: very small models for small tasks, no general assistants.")
+    if known["pocket"] and "embedded" in known["because"]:
+        found.append("Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, or write an interlock.yaml to route among others.")
     if not known["keys"] and not any(f"//{name}:" in known["url"] for name in ("127.0.0.1", "localhost", "[::1]")):
         found.append("Anybody who reaches this address may use it: no keys are configured (server.keys).")
     return found
