@@ -157,6 +157,6 @@ async def test_a_storm_of_faults_loses_no_run(serve):
     for text, run in results:
         assert run.ended
         assert (text == "fine") == (run.outcome.error == "")
-        assert len(run.outcome.steps) <= 4
+        assert sum(step.error != "attempts" for step in run.outcome.steps) <= 4
     served = sum(text == "fine" for text, _ in results)
-    assert 120 <= served < 200
+    assert 80 <= served <= 145  # 0.3 of the calls are spared, and a run may make four: 0.56 of 200, give or take five sigma

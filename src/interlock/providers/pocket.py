@@ -58,6 +58,9 @@ class Pocket:
 
     async def send(self, call: Call) -> Chunks:
         asked = _asked(call)
+        loop = asyncio.get_running_loop()
+        if call.deadline is not None and call.deadline <= loop.time():
+            raise TimedOut("the deadline passed")
         try:
             stream = self.pool.stream(asked)
         except NotFound as error:
@@ -66,7 +69,6 @@ class Pocket:
             raise TooLong(str(error)) if error.code == TooLong.code else Rejected(str(error)) from None
         except Busy as error:
             raise Overloaded("its queue is full", retry_after=error.retry_after) from None
-        loop = asyncio.get_running_loop()
         timer = None if call.deadline is None else loop.call_at(call.deadline, stream.cancel)
         shown = bool(call.request.body.get("logprobs"))
         answer = Writer(new_id("chatcmpl"), call.candidate.model)

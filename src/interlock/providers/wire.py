@@ -16,7 +16,6 @@ import msgspec
 from ..errors import Garbled
 from ..types import Chunk, Message, Request, Usage
 
-
 NULL = msgspec.Raw(b"null")
 
 
