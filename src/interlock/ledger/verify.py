@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,7 @@ class _Verification:
     def __init__(self, connection: sqlite3.Connection, reached: list[int], progress: Progress | None) -> None:
         self._connection, self._reached, self._progress = connection, reached, progress
         self._attachments = self._erased = 0
-        self._missing: dict[int, set[str]] = {}
-        self._said_erased: set[int] = set()
+        self._said_erased = self._erasures()
 
     def run(self, full: bool, anchor: tuple[int, str] | None) -> Report:
         marks = self._checkpoints()
@@ -73,7 +72,6 @@ class _Verification:
             raise LedgerCorrupt(f"missing: the ledger ends at row {seq}, a checkpoint names a later one", seq + 1)
         if anchor is not None:
             self._anchored(anchor, seq)
-        self._erasures(since)
         snapshots = 0
         if full:
             snapshots = self._snapshots(seq)
@@ -135,29 +133,32 @@ class _Verification:
         return iter(self._connection.execute(query, (since,)))
 
     def _attached_as_written(self, seq: int, kind: str, body: bytes, here: dict[str, bytes]) -> None:
-        """Digests match the body; what is missing is noted, for an audit row must say that it was erased."""
+        """Digests match the body; of what is missing an audit row says that it was erased."""
         try:
-            record, attached = decode(kind, body)
+            _, attached = decode(kind, body)
         except LedgerError as error:
             raise LedgerCorrupt(str(error), seq) from error
         for name, digest in here.items():
             if attached.get(name) != digest:
                 raise LedgerCorrupt(f"its attachment {name!r} is not what was written", seq)
         self._attachments += len(here)
-        if len(here) < len(attached):
-            self._missing[seq] = attached.keys() - here.keys()
-        if isinstance(record, Audit) and record.action == "erase":
-            self._said_erased.update(record.detail["rows"])
+        gone = ", ".join(sorted(attached.keys() - here.keys()))
+        if gone and seq not in self._said_erased:
+            raise LedgerCorrupt(f"its attachment ({gone}) is gone and no audit row says that it was erased", seq)
+        if not gone and seq in self._said_erased:
+            raise LedgerCorrupt("an audit row says that its attachments were erased, but they are there", seq)
+        self._erased += len(attached) - len(here)
 
-    def _erasures(self, since: int) -> None:
-        for seq, names in self._missing.items():
-            if seq not in self._said_erased:
-                listed = ", ".join(sorted(names))
-                raise LedgerCorrupt(f"its attachment ({listed}) is gone and no audit row says that it was erased", seq)
-            self._erased += len(names)
-        back = sorted(seq for seq in self._said_erased if seq > since and seq not in self._missing)
-        if back:
-            raise LedgerCorrupt("an audit row says that its attachments were erased, but they are there", back[0])
+    def _erasures(self) -> set[int]:
+        """The rows that lost attachments, as audit rows say. One that is garbled is found when its turn comes."""
+        said: set[int] = set()
+        for (body,) in self._connection.execute("SELECT body FROM rows WHERE kind = 'audit'"):
+            with suppress(LedgerError):
+                audit, _ = decode("audit", body)
+                said.update(
+                    audit.detail.get("rows", ()) if isinstance(audit, Audit) and audit.action == "erase" else ()
+                )
+        return said
 
     def _snapshots(self, head: int) -> int:
         query = "SELECT version, seq, at, maker, state, trust, mark FROM snapshots ORDER BY seq"
