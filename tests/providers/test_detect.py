@@ -58,7 +58,7 @@ async def test_a_silent_port_costs_no_more_than_the_budget(serve):
     server = await serve(silent)
     found, [note] = await detect({"OLLAMA_HOST": server.url}, budget=0.02)
     assert found == []
-    assert "deadline passed" in note
+    assert "deadline passed" in note or "in time" in note
 
 
 async def test_a_malformed_address_is_a_note():

@@ -159,4 +159,4 @@ async def test_a_storm_of_faults_loses_no_run(serve):
         assert (text == "fine") == (run.outcome.error == "")
         assert sum(step.error != "attempts" for step in run.outcome.steps) <= 4
     served = sum(text == "fine" for text, _ in results)
-    assert 80 <= served <= 145  # 0.3 of the calls are spared, and a run may make four: 0.56 of 200, give or take five sigma
+    assert 80 <= served <= 145  # three calls in ten are spared and a run may make four: 0.56 of 200, five sigma

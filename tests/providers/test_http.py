@@ -11,7 +11,7 @@ import pytest
 from interlock.errors import ConfigError, Garbled, ProviderError, TimedOut, Unreachable
 from interlock.providers.http import Client, Limits
 
-SOON = 0.05
+SOON = 0.15
 
 
 async def forever(peer):
