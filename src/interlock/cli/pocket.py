@@ -116,60 +116,36 @@ def evaluate(
 
 @app.command()
 def train(
-    name: str = typer.Argument(help="A generalist (nano, micro, small) or a speciality (roman, clock, comet, ...)."),
-    base: str = typer.Option("micro", help="The model a speciality is trained on."),
-    out: Path = typer.Option(Path(".cache/pocket"), help="Folder of the run and of the weight file."),
-    tokens: int | None = typer.Option(None, min=1, help="Training tokens, instead of the recipe's."),
+    name: str = typer.Argument(help="A member of the family: nano, micro, small, micro-roman, ..."),
+    out: Path = typer.Option(Path(".cache/pocket"), help="Folder of weight files; runs are kept in its runs/."),
     seed: int = typer.Option(0, min=0, help="Of weights and data."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1: the code is the same."),
-    weights: Path | None = WEIGHTS,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Train a model or a specialist from its recipe; the same command again continues an interrupted run.
+    """Train a model or a specialist by its recipe; the same command again continues an interrupted run.
 
-    Needs the extra [bold]experts[/bold]. Example: [bold]interlock pocket train nano --tokens 2000000[/bold]
+    Needs the extra [bold]experts[/bold]. A specialist needs its base in the same folder.
+    Example: [bold]interlock pocket train nano[/bold]
     """
-    from dataclasses import replace
-
     from ..errors import NotFound, nearest
-    from ..pocket.config import SIZES
-    from ..pocket.family import SHIPPED
-    from ..pocket.mix import GENERALIST
-    from ..pocket.specialise import RECIPE, SPECIALITIES, specialise
-    from ..pocket.train import FAMILY, fit
-    from ..pocket.weights import load, save
+    from ..pocket.build import MEMBERS, recipe_of, train_member
 
-    if name not in FAMILY and name not in SPECIALITIES:
-        known = [*FAMILY, *SPECIALITIES]
-        raise NotFound(f"nothing to train is called {name!r}; {nearest(name, known)}", param="name")
-    recipe = FAMILY.get(name, RECIPE)
-    recipe = recipe if tokens is None else replace(recipe, tokens=tokens)
-    stem = name if name in FAMILY else f"{base}-{name}"
-    with _progress(f"training {stem}") as progress:
-
-        def report(step: int, loss: float) -> None:
-            progress(step, recipe.steps)
-
-        if name in FAMILY:
-            config, run = SIZES[name], {"name": stem, "seed": seed, "device": device, "report": report}
-            trained = fit(config, GENERALIST, recipe, out / stem, **run)  # type: ignore[arg-type]
-            tensors = {key: value.cpu().numpy() for key, value in trained.model.state_dict().items()}
-            metadata = trained.metadata
-        else:
-            file = load((weights or SHIPPED) / f"{base}.safetensors")
-            run = {"name": stem, "seed": seed, "device": device, "report": report}
-            tensors, metadata = specialise(file, SPECIALITIES[name], recipe, out / stem, **run)  # type: ignore[arg-type]
-            config = file.config
-    path = out / f"{stem}.safetensors"
-    digest = save(path, tensors, name=stem, config=config, metadata=metadata)
-    emit({"path": str(path), "sha256": digest, **metadata}, as_json, lambda: print(f"{path}  sha256 {digest[:16]}"))
+    if name not in MEMBERS:
+        raise NotFound(f"the family has no member {name!r}; {nearest(name, MEMBERS)}", param="name")
+    with _progress(f"training {name}") as progress:
+        steps = recipe_of(name).steps
+        digest = train_member(
+            name, out / "runs", out, seed=seed, device=device, report=lambda step, loss: progress(step, steps)
+        )
+    path = out / f"{name}.safetensors"
+    emit({"path": str(path), "sha256": digest}, as_json, lambda: print(f"{path}  sha256 {digest}"))
 
 
 @app.command()
 def calibrate(
     per_cell: int = typer.Option(200, min=1, help="Validation prompts a task and level."),
-    bench: int = typer.Option(2000, min=1, help="Test prompts of the frozen mix that the ladder is measured on."),
-    seed: int = typer.Option(0, min=0, help="Of the prompts."),
+    plot: Path = typer.Option(Path(".cache/pocket/ladder.png"), help="Where the plot of accuracy over cost goes."),
+    refreeze: bool = typer.Option(False, help="Choose the bench mix anew; changes the bench for everyone."),
     weights: Path | None = WEIGHTS,
     as_json: bool = AS_JSON,
 ) -> None:
@@ -178,24 +154,20 @@ def calibrate(
     Needs the extras [bold]experts[/bold] and [bold]lab[/bold].
     Example: [bold]interlock pocket calibrate --per-cell 50[/bold]
     """
-    from ..pocket.calibrate import candidates, measure, write
+    from ..pocket.build import calibrate as measure_family
+    from ..pocket.calibrate import candidates
     from ..pocket.family import SHIPPED
-    from ..pocket.ladder import climb, plot
-    from ..pocket.mix import bench as draw_bench
 
     folder = weights or SHIPPED
-    family = candidates(folder)
+    plot.parent.mkdir(parents=True, exist_ok=True)
+    done, total = [], len(candidates(folder))
     with _progress("measuring") as progress:
-        names: list[str] = []
 
         def report(name: str) -> None:
-            names.append(name)
-            progress(len(names), len(family))
+            done.append(name)
+            progress(len(done), total)
 
-        table = measure(family, per_cell, seed=seed, report=report)
-    ladder = climb(family, draw_bench(seed, bench))
-    write(table, family, folder / "calibration.json", ladder=ladder.as_json())
-    plot(ladder, folder / "ladder.png")
+        _, ladder = measure_family(folder, plot, per_cell=per_cell, refreeze=refreeze, report=report)
     emit(ladder.as_json(), as_json, lambda: _show_ladder(ladder))
 
 
