@@ -163,7 +163,7 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     if own.trust is not None:
         hard.append(Trust(own.trust.signal, own.trust.allow))
     if own.rules:
-        hard.append(Rules([Rule(rule.name, rule.when, rule.forbid, rule.because) for rule in own.rules]))
+        hard.append(Rules([Rule(rule.name, rule.when, rule.forbid, rule.because, rule.allow) for rule in own.rules]))
     limits = Limits(own.limits.max_cost_usd, own.limits.deadline_s, own.limits.min_quality)
     return Guards(hard, [LimitsGuard(limits)])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .changes import Watch, diff, redacted
 from .document import Document
-from .load import Watch, diff, from_document, load, redacted
+from .load import from_document, load
 from .settings import Settings
 
 __all__ = ["Document", "Settings", "Watch", "diff", "from_document", "load", "redacted"]

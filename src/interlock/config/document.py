@@ -12,6 +12,9 @@ from ..errors import ConfigError
 Place = tuple[str | int, ...]
 """Where a value is: keys and list positions from the top."""
 
+DEEPEST = 32
+"""No setting lies deeper. The limit also ends aliases that contain themselves."""
+
 
 class Document:
     """`data` as plain Python; `line(place)` the line (from 1) of a value, or of its nearest ancestor that has one."""
@@ -25,21 +28,22 @@ class Document:
         try:
             text = path.read_text("utf-8")
         except FileNotFoundError:
-            raise ConfigError("no such file; `interlock serve` without --config uses what the environment offers", file=str(path)) from None
+            hint = "`interlock serve` without --config uses what the environment offers"
+            raise ConfigError(f"no such file; {hint}", file=str(path)) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot be read: {error}", file=str(path)) from None
+        document = cls({}, {}, str(path))
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 0
-            raise ConfigError(f"not YAML: {error.problem or error}", file=str(path), line=line) from None
+            data = {} if node is None else document._plain(node, ())
         except yaml.YAMLError as error:
-            raise ConfigError(f"not YAML: {error}", file=str(path)) from None
-        lines: dict[Place, int] = {}
-        data = {} if node is None else _plain(node, (), lines, str(path))
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or str(error)
+            raise ConfigError(f"not YAML: {problem}", file=str(path), line=mark.line + 1 if mark else 0) from None
         if not isinstance(data, dict):
-            raise ConfigError("the top must be a mapping of settings, like `candidates: [...]`", file=str(path), line=1)
-        return cls(data, lines, str(path))
+            raise document.error("the top must be a mapping of settings, like `candidates: [...]`")
+        document.data = data
+        return document
 
     def line(self, place: Place) -> int:
         while place and place not in self._lines:
@@ -50,22 +54,26 @@ class Document:
         """The error to raise about the value at `place`."""
         return ConfigError(problem, file=self.file, line=self.line(place), path=dotted(place))
 
+    def _plain(self, node: yaml.Node, place: Place) -> Any:
+        self._lines.setdefault(place, node.start_mark.line + 1)
+        if len(place) > DEEPEST:
+            raise self.error(f"nested more than {DEEPEST} deep", *place[:3])
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, (*place, i)) for i, item in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return yaml.SafeLoader("").construct_object(node, deep=True)
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self.error("a key must be a single word", *place)
+            if key in found:
+                first, self._lines[*place, key] = self.line((*place, key)), key_node.start_mark.line + 1
+                raise self.error(f"the key {key!r} stands here twice; the first is on line {first}", *place, key)
+            self._lines[*place, key] = key_node.start_mark.line + 1
+            found[key] = self._plain(value_node, (*place, key))
+        return found
+
 
 def dotted(place: Place) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
-
-
-def _plain(node: yaml.Node, place: Place, lines: dict[Place, int], file: str) -> Any:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key, line = key_node.value, key_node.start_mark.line + 1
-            if key in found:
-                raise ConfigError(f"the key {key!r} stands here twice", file=file, line=line, path=dotted(place))
-            lines[*place, key] = line
-            found[key] = _plain(value_node, (*place, key), lines, file)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*place, i), lines, file) for i, item in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node, deep=True)

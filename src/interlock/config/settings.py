@@ -20,7 +20,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ProviderSettings(Part, frozen=True):
-    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`, never the key."""
+    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`."""
 
     kind: str
     base_url: str = ""
@@ -94,11 +94,12 @@ class HealthSettings(Part, frozen=True):
 
 
 class RuleSettings(Part, frozen=True):
-    """`when` is CEL over `request` and `signals`; `forbid` is CEL over `candidate`, or a list of globs."""
+    """`when` is CEL over `request` and `signals`; `forbid` or `allow` is CEL over `candidate`, or a list of globs."""
 
     name: Name
-    forbid: str | tuple[str, ...]
     when: str = "true"
+    forbid: str | tuple[str, ...] | None = None
+    allow: str | tuple[str, ...] | None = None
     because: str = ""
 
 
@@ -114,7 +115,7 @@ class GuardsSettings(Part, frozen=True):
 
 
 class PolicySettings(Part, frozen=True):
-    """`estimator`, `objective`, `exploration` and `consumption` are blocks: their own parameters, and `kind` but for the last."""
+    """Blocks of parameters; the `kind` of the first three says whose parameters they are."""
 
     estimator: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "ridge", "forgetting": 0.998})
     objective: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "weighted", "quality": 1.0})

@@ -162,6 +162,7 @@ def _capabilities(candidate: Candidate) -> dict[str, str]:
 
 
 def signals_in(source: str) -> list[str]:
-    """The names of the signals an expression refers to."""
+    """The names of the signals an expression refers to, as `signals.name` or `signals["name"]`."""
     words = [token.text for token in tokenized(source)]
-    return [words[i + 2] for i in range(len(words) - 2) if words[i : i + 2] == ["signals", "."]]
+    places = [i for i in range(len(words) - 2) if words[i] == "signals" and words[i + 1] in (".", "[")]
+    return [words[i + 2].strip("\"'") for i in places]

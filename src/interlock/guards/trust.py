@@ -11,7 +11,7 @@ from .base import Objection
 
 @dataclass(frozen=True)
 class Trust:
-    """Unless `signal` is false (so also when it was not read), only candidates with a `trust` in `allow` are permitted."""
+    """Unless `signal` is false (also when it was not read), only candidates with a `trust` in `allow` are permitted."""
 
     signal: str = "pii"
     allow: Sequence[str] = ("private",)

@@ -1,0 +1,233 @@
+"""What types cannot say: names that must exist, names that must not come twice, settings that would do nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from inspect import signature
+from typing import Any
+
+from ..errors import ConfigError, nearest
+from .document import Document, Place
+from .environment import secret
+from .fit import constructed
+from .settings import ProviderSettings, Settings
+
+Check = Callable[[Settings, Document, Mapping[str, str]], None]
+
+ANSWERS = ("yes", "no", "unknown")
+RESERVED = ("messages", "model", "stream", "stream_options")
+LIMITS = ("max_connections", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s")
+
+
+def names(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    candidates = [candidate.name for candidate in settings.candidates]
+    unique(candidates, "candidate", document, ("candidates",), "name")
+    unique([rule.name for rule in settings.guards.rules], "rule", document, ("guards", "rules"), "name")
+    for name in settings.models:
+        if name in candidates:
+            problem = f"{name!r} is the name of a candidate; a virtual model needs one of its own"
+            raise document.error(problem, "models", name)
+    for place, listed in (
+        (("policy", "default_order"), settings.policy.default_order),
+        (("execution", "stages"), settings.execution.stages),
+    ):
+        for i, name in enumerate(listed):
+            known(name, candidates, "candidate", document, (*place, i))
+        unique(listed, "entry", document, place)
+
+
+def providers(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    from ..providers import PROVIDERS
+
+    for name, provider in settings.providers.items():
+        place = ("providers", name)
+        known(provider.kind, PROVIDERS, "kind of provider", document, (*place, "kind"))
+        _no_inert_keys(provider, PROVIDERS[provider.kind], document, place)
+        if provider.base_url and not re.match(r"^https?://[^/\s]+\S*$", provider.base_url):
+            raise document.error(f"{provider.base_url!r} is not an http or https URL", *place, "base_url")
+        if provider.api_key:
+            secret(provider.api_key, document, (*place, "api_key"), environment)
+        for header in provider.headers:
+            if re.search(r"authorization|cookie|api-?key|token|secret", header, re.IGNORECASE):
+                problem = "a secret does not belong here; give it as `api_key: env:NAME`"
+                raise document.error(problem, *place, "headers", header)
+
+
+def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Document, place: Place) -> None:
+    """Raises for a setting that this kind of provider would ignore, and for a missing one that it needs."""
+    parameters = signature(kind).parameters
+    usable = [
+        key for key in provider.__struct_fields__ if ("limits" if key in LIMITS else key) in (*parameters, "kind")
+    ]
+    for key in document.data["providers"][place[1]]:
+        if key not in usable:
+            problem = f"a provider of kind {provider.kind} has no {key}; it has {', '.join(usable)}"
+            raise document.error(problem, *place, key)
+    for key in usable:
+        if key in parameters and parameters[key].default is parameters[key].empty and not getattr(provider, key):
+            raise document.error(f"a provider of kind {provider.kind} needs {key}", *place)
+
+
+def candidates(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    for i, candidate in enumerate(settings.candidates):
+        place = ("candidates", i)
+        known(candidate.provider, settings.providers, "provider", document, (*place, "provider"))
+        for capability, answer in candidate.capabilities.items():
+            if isinstance(answer, str) and answer not in ANSWERS:
+                problem = f"a capability is yes, no or unknown, not {answer!r}; {nearest(answer, ANSWERS)}"
+                raise document.error(problem, *place, "capabilities", capability)
+        for option in candidate.options:
+            if option in RESERVED:
+                problem = f"{option!r} belongs to the request; options set others, such as reasoning_effort"
+                raise document.error(problem, *place, "options", option)
+        window, most, price = candidate.context_window, candidate.max_output, candidate.price
+        if window is not None and most is not None and most > window:
+            raise document.error(f"it cannot write {most} tokens in a window of {window}", *place, "max_output")
+        if price is not None and price.cached is not None and price.cached > price.input:
+            problem = f"a cached token ({price.cached:g}) cannot cost more than a fresh one ({price.input:g})"
+            raise document.error(problem, *place, "price", "cached")
+
+
+def models(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    for name, model in settings.models.items():
+        globs(model.candidates, settings, document, ("models", name, "candidates"))
+
+
+def families(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    """Each block is tried on the constructor of the class that its `kind` names."""
+    from ..consumption import Consumption
+    from ..estimators import ESTIMATORS
+    from ..exploration import EXPLORATIONS
+    from ..objectives import OBJECTIVES
+
+    members: dict[str, Mapping[str, type[Any]]] = {
+        "estimator": ESTIMATORS,
+        "objective": OBJECTIVES,
+        "exploration": EXPLORATIONS,
+    }
+    for family, kinds in members.items():
+        block, place = dict(getattr(settings.policy, family)), ("policy", family)
+        kind = block.pop("kind", None)
+        if kind is None:
+            raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
+        known(str(kind), kinds, family, document, (*place, "kind"))
+        constructed(kinds[kind], block, document, place)
+    constructed(Consumption, settings.policy.consumption, document, ("policy", "consumption"))
+
+
+def execution(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..execution import STRATEGIES, Fallback
+
+    known(settings.execution.strategy, STRATEGIES, "strategy", document, ("execution", "strategy"))
+    if settings.execution.strategy == "single":
+        for key in ("threshold", "stages", "max_stages"):
+            if key in document.data.get("execution", {}):
+                raise document.error("it does nothing with the strategy single; it is cascade's", "execution", key)
+    try:
+        Fallback(actions=settings.execution.actions)
+    except ConfigError as error:
+        raise document.error(error.problem, *error.path.split(".")) from None
+
+
+def signals(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..signals import SOURCES, build
+
+    for name, block in settings.signals.items():
+        known(name, SOURCES, "signal", document, ("signals", name))
+        constructed(SOURCES[name], block, document, ("signals", name))
+    for i, entry in enumerate(settings.vector):
+        known(entry.split(".")[0], SOURCES, "signal", document, ("vector", i))
+    try:
+        build([], settings.signals, settings.vector)
+    except ConfigError as error:
+        raise document.error(error.problem, "vector") from None
+
+
+def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..guards.rules import SIGNALS
+
+    own, place = settings.guards, ("guards",)
+    tenants = [key.tenant for key in settings.server.keys]
+    for tenant, listed in own.access.tenants.items():
+        if tenants:
+            known(tenant, tenants, "tenant (no key is its)", document, (*place, "access", "tenants", tenant))
+        globs(listed, settings, document, (*place, "access", "tenants", tenant))
+    globs(own.access.default, settings, document, (*place, "access", "default"))
+    if own.trust is not None:
+        truths = [name for name, sample in SIGNALS.items() if isinstance(sample, bool)]
+        known(own.trust.signal, truths, "signal that is true or false", document, (*place, "trust", "signal"))
+        domains = sorted({candidate.trust for candidate in settings.candidates})
+        for i, domain in enumerate(own.trust.allow):
+            known(domain, domains, "trust domain among the candidates", document, (*place, "trust", "allow", i))
+    if own.health.longest_s < own.health.pause_s:
+        problem = f"must be at least pause_s, which is {own.health.pause_s:g}"
+        raise document.error(problem, *place, "health", "longest_s")
+
+
+def rules(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..guards.rules import Rule, Rules
+
+    for i, rule in enumerate(settings.guards.rules):
+        place = ("guards", "rules", i)
+        if (rule.forbid is None) is (rule.allow is None):
+            raise document.error(
+                "a rule has either `forbid` or `allow`: which candidates it strikes, or leaves", *place
+            )
+        for key, listed in (("forbid", rule.forbid), ("allow", rule.allow)):
+            if isinstance(listed, tuple):
+                globs(listed, settings, document, (*place, key))
+        try:
+            Rules([Rule(rule.name, rule.when, rule.forbid, rule.because, rule.allow)])
+        except ConfigError as error:
+            raise document.error(error.problem, *place, error.path.rsplit(".", 1)[-1]) from None
+
+
+def keys(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    seen: dict[str, int] = {}
+    for i, key in enumerate(settings.server.keys):
+        value = secret(key.key, document, ("server", "keys", i, "key"), environment)
+        if value in seen:
+            raise document.error(f"the same secret as server.keys[{seen[value]}]", "server", "keys", i, "key")
+        seen[value] = i
+
+
+ALL: Sequence[Check] = (
+    names,
+    providers,
+    candidates,
+    models,
+    families,
+    execution,
+    signals,
+    guards,
+    rules,
+    keys,
+)
+"""In this order, so that later checks may rely on earlier ones."""
+
+
+def known(name: str, names: Iterable[str], what: str, document: Document, place: Place) -> None:
+    names = list(names)
+    if name not in names:
+        raise document.error(f"unknown {what} {name!r}; {nearest(name, names)}", *place)
+
+
+def unique(listed: Sequence[str], what: str, document: Document, place: Place, *key: str) -> None:
+    first: dict[str, int] = {}
+    for i, name in enumerate(listed):
+        if name in first:
+            line = document.line((*place, first[name], *key))
+            raise document.error(f"a second {what} {name!r}; the first is on line {line}", *place, i, *key)
+        first[name] = i
+
+
+def globs(listed: Sequence[str], settings: Settings, document: Document, place: Place) -> None:
+    """Raises for a glob that matches no candidate, and for an empty list."""
+    every = [candidate.name for candidate in settings.candidates]
+    if not listed:
+        raise document.error("an empty list names no candidate; leave it out, or name some", *place)
+    for i, glob in enumerate(listed):
+        if not any(fnmatchcase(name, glob) for name in every):
+            raise document.error(f"{glob!r} matches no candidate; {nearest(glob, every)}", *place, i)
