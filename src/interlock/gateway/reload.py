@@ -11,7 +11,7 @@ import logging
 import time
 from pathlib import Path
 
-from ..config import Settings, Watch, load
+from ..config import Watch, load
 from ..errors import InterlockError
 from .front import front
 from .service import Background, Reload, Service
@@ -36,18 +36,16 @@ async def reload(service: Service, path: Path) -> None:
     """Serve what the file says now, or keep what serves and say why."""
     try:
         settings = await asyncio.to_thread(load, path)
-        apply(service, settings)
+        await asyncio.to_thread(service.router.reload, settings)
+        service.front = front(settings, service.router.plan.candidates)
     except InterlockError as error:
         log.error("the configuration was not reloaded, the old one serves on: %s", error)
         service.reload = Reload(time.time(), error.message)
+    except Exception as error:  # noqa: BLE001 - the watch goes on; the log has the traceback, the page the reason
+        log.exception("the configuration was not reloaded, the old one serves on", exc_info=error)
+        service.reload = Reload(time.time(), f"{type(error).__name__}: {error}")
     else:
         log.warning("the configuration was reloaded: %s", settings.hash[:12])
         service.reload = Reload(time.time())
     service.metrics.reload(not service.reload.error)
     service.hub.publish("config", service.config)
-
-
-def apply(service: Service, settings: Settings) -> None:
-    """Swap router and front. Whatever fails, fails before anything is swapped."""
-    service.router.reload(settings)
-    service.front = front(settings, service.router.plan.candidates)

@@ -26,6 +26,7 @@ from .tap import Tap
 Result = TypeVar("Result")
 Background = Callable[["Service"], Coroutine[Any, Any, None]]
 
+SNAPSHOT_EVERY = 0.5  # seconds
 ROWS_PER_DECISION = 4  # decision, outcome, feedback, and some room: how far back the history reads at first
 
 
@@ -70,7 +71,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
-        self._tasks = {asyncio.create_task(run(self)) for run in self._background}
+        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
         self._problem = ""
         return self
 
@@ -133,3 +134,15 @@ class Service:
         elif isinstance(record, Feedback):
             self.metrics.feedback(record)
             self.hub.publish("feedback", lambda: explain.feedback(record), record.tenant)
+
+
+async def tell_of_snapshots(service: Service) -> None:
+    """Publish an event whenever another snapshot serves. The learner swaps it from its own thread."""
+    known = service.router.served.snapshot
+    while True:
+        await asyncio.sleep(SNAPSHOT_EVERY)
+        served = service.router.served
+        if served.snapshot != known:
+            known = served.snapshot
+            document = {"snapshot": known, "degraded": served.degraded, "at": time.time()}
+            service.hub.publish("snapshot", lambda document=document: document)
