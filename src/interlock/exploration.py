@@ -127,6 +127,7 @@ class Thompson:
         front = np.argsort(~question, axis=1, kind="stable")[:, :m]
         asked = np.take_along_axis(question, front, axis=1)
         mean, spread = np.take_along_axis(mean, front, axis=1), np.take_along_axis(spread, front, axis=1)
+        floor = np.where(asked.any(axis=1, keepdims=True), floor, 0.0)
         result = np.zeros(among.shape)
         np.put_along_axis(result, front, _probability_of_best(mean, spread, asked, floor), axis=1)
         return _normalised(result)

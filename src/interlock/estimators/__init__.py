@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from .base import Estimator, State
+from .clusters import Clusters
 from .constant import Constant
+from .item_response import ItemResponse
+from .kernel import Kernel
+from .knn import KNN
+from .logistic import Logistic
 from .ridge import Ridge
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "constant": Constant,
     "ridge": Ridge,
+    "kernel": Kernel,
+    "logistic": Logistic,
+    "knn": KNN,
+    "clusters": Clusters,
+    "item_response": ItemResponse,
 }
 
-__all__ = ["ESTIMATORS", "Constant", "Estimator", "Ridge", "State"]
+__all__ = [
+    "ESTIMATORS",
+    "KNN",
+    "Clusters",
+    "Constant",
+    "Estimator",
+    "ItemResponse",
+    "Kernel",
+    "Logistic",
+    "Ridge",
+    "State",
+]

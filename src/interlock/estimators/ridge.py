@@ -1,17 +1,9 @@
-"""Bayesian linear regression, one weight vector a candidate, with a part that all candidates share.
+"""Bayesian linear regression on the vector, one weight vector a candidate, with a part that all candidates share.
 
-A candidate's weights are w_c = w_0 + v_c with normal priors on w_0 (with `share` of the prior variance) and on v_c (with
-the rest). What all candidates have in common, that a prompt is hard, is so learnt from every event, and a new candidate
-starts from it. The posterior is closed-form: with sums G_c = sum w x x' and b_c = sum w y x and S_c = (G_c + L1)^-1,
+Only sums are state. Columns are standardised in closed form from the pooled sums when the posterior is computed, so raw
+columns may have any scale and sums remain sums.
 
-    P   = L0 + sum_c (L1 - L1 S_c L1)            m_0 = P^-1 sum_c L1 S_c b_c
-    m_c = S_c (b_c + L1 (m_0 + prior))           cov_c = noise^2 (S_c + S_c L1 P^-1 L1 S_c)
-
-which costs one d x d inverse a candidate and one more. Only the sums are state. Columns are standardised in closed form
-from the pooled sums when the posterior is computed, so raw columns may have any scale, and sums remain sums.
-
-Source: hierarchical linear model, Gelman & Hill (2007), chapter 12; as a contextual bandit: LinUCB (arXiv 1003.0146),
-GreenServ (arXiv 2601.17551); forgetting: D-LinUCB, Russac et al. (arXiv 1909.09146).
+Source: LinUCB (arXiv 1003.0146), GreenServ (arXiv 2601.17551); forgetting: D-LinUCB, Russac et al. (arXiv 1909.09146).
 """
 
 from __future__ import annotations
@@ -21,28 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..types import Array
 from .base import Estimator, State, beliefs, events, query
+from .hierarchy import Posterior, posterior
 
 _CLIP = 6.0  # standardised columns are cut here, so that one outlying request cannot command the prediction
 
 
-class Posterior(NamedTuple):
-    """What `predict` needs: how to standardise the columns, and per known candidate (axis 0) its weights.
-
-    `pull` is how far the weights move per unit of the candidate's prior; the last row of each array is that of a
-    candidate never seen. `covariance` is float32: it is what the request path reads most.
-    """
+class Derived(NamedTuple):
+    """What `predict` needs: how to standardise the columns, the posterior, residual variances (the last: unseen)."""
 
     centre: Array
     scale: Array
-    rows: dict[str, int]
-    mean: Array
-    pull: Array
-    covariance: NDArray[np.float32]
-    variance: Array
+    posterior: Posterior
+    residual: Array
 
 
 @dataclass
@@ -54,15 +40,12 @@ class Ridge(Estimator):
     """
 
     default: float = 0.5
-    noise: float = 0.35
+    noise: float = 0.3
     prior_std: float = 0.5
-    share: float = 0.5
+    share: float = 0.3
     forgetting: float = 1.0
     _sums: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _posterior: Posterior | None = field(default=None, init=False, repr=False, compare=False)
-    _stacks: dict[tuple[str, ...], tuple[Array, Array, NDArray[np.float32]]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _derived: Derived | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def revocable(self) -> bool:
@@ -84,7 +67,7 @@ class Ridge(Estimator):
             elif self.forgetting != 1.0:
                 sums *= self.forgetting
             sums += np.outer(event.weight * row, row)
-            self._posterior = None
+            self._derived = None
         return self
 
     def predict(
@@ -94,18 +77,18 @@ class Ridge(Estimator):
         shift = beliefs(prior, k, self.default) - self.default
         if not self._sums or not k:
             return np.tile(self.default + shift, (len(x), 1)), np.full((len(x), k), self.prior_std)
-        z = self._standardise(x)
-        mean, pull, covariance = self._stack(tuple(candidates))
-        rotated = (z.astype(np.float32) @ covariance).reshape(len(z), k, -1)
-        variance = np.matmul(rotated, z.astype(np.float32)[:, :, None])[:, :, 0]
-        return z @ (mean + pull * shift) + self.default, np.sqrt(np.maximum(variance, 0.0), dtype=np.float64)
+        derived = self._ready()
+        z = np.ones((len(x), x.shape[1] + 1))
+        np.clip((x - derived.centre) * derived.scale, -_CLIP, _CLIP, out=z[:, 1:])
+        mean, variance = derived.posterior.predict(z, candidates, shift)
+        return mean + self.default, np.sqrt(variance)
 
     def residual_variance(self, candidates: Sequence[str]) -> Array:
         """Variance of the targets about their predictions, (k,), drawn towards `noise` squared while events are few."""
         if not self._sums:
             return np.full(len(candidates), self.noise**2)
-        rows, variance = self._ready().rows, self._ready().variance
-        return variance[[rows.get(name, -1) for name in candidates]]
+        derived = self._ready()
+        return derived.residual[[derived.posterior.rows.get(name, -1) for name in candidates]]
 
     def prepare(self) -> None:
         if self._sums:
@@ -118,41 +101,15 @@ class Ridge(Estimator):
     def restore(self, state: Mapping[str, Any]) -> Self:
         learnt = zip(state.get("names", ()), state.get("sums", ()), strict=True)
         self._sums = {name: sums.copy() for name, sums in learnt}
-        self._posterior, self._stacks = None, {}
+        self._derived = None
         return self
 
-    def _standardise(self, x: Array) -> Array:
-        posterior = self._ready()
-        z = np.empty((len(x), x.shape[1] + 1))
-        z[:, 0] = 1.0
-        np.clip((x - posterior.centre) * posterior.scale, -_CLIP, _CLIP, out=z[:, 1:])
-        return z
+    def _ready(self) -> Derived:
+        if self._derived is None:
+            self._derived = self._derive()
+        return self._derived
 
-    def _stack(self, candidates: tuple[str, ...]) -> tuple[Array, Array, NDArray[np.float32]]:
-        """Weights (d, k), pulls (d, k) and covariances (d, k x d) of these candidates, kept until the next event."""
-        posterior = self._ready()
-        stack = self._stacks.get(candidates)
-        if stack is None:
-            rows = [posterior.rows.get(name, -1) for name in candidates]
-            covariance = posterior.covariance[rows].transpose(1, 0, 2).reshape(posterior.mean.shape[1], -1)
-            stack = (
-                np.ascontiguousarray(posterior.mean[rows].T),
-                np.ascontiguousarray(posterior.pull[rows].T),
-                np.ascontiguousarray(covariance),
-            )
-            if len(self._stacks) >= 16:
-                self._stacks.clear()
-            self._stacks[candidates] = stack
-        return stack
-
-    def _ready(self) -> Posterior:
-        if self._posterior is None:
-            self._stacks.clear()
-            self._posterior = self._derive()
-        return self._posterior
-
-    def _derive(self) -> Posterior:
-        """The posterior in standardised columns, from the sums alone. Names are sorted: no order of arrival matters."""
+    def _derive(self) -> Derived:
         names = sorted(self._sums)
         sums = np.stack([self._sums[name] for name in names])
         centre, scale = _moments(sums.sum(axis=0))
@@ -163,32 +120,10 @@ class Ridge(Estimator):
         turn[1:d, 0], turn[d, 0] = -centre * scale, -self.default
         turn[1:d, 1:d] = np.diag(scale)
         sums = turn @ sums @ turn.T
-        gram, moment = sums[:, :d, :d], sums[:, :d, d]
         # Half of the prior variance of a prediction is the intercept's, half is spread over the columns.
         spread = 0.5 * self.prior_std**2 * np.append(1.0, np.full(d - 1, 1.0 / max(1, d - 1)))
-        own = self.noise**2 / (spread * (1.0 - self.share))
-        inverse = np.linalg.inv(gram + np.diag(own))
-        inverse = 0.5 * (inverse + inverse.transpose(0, 2, 1))
-        common, common_inverse = np.zeros(d), np.zeros((d, d))
-        if self.share > 0.0:
-            precision = np.diag(self.noise**2 / (spread * self.share))
-            precision = precision + (np.diag(own) - own[:, None] * inverse * own).sum(axis=0)
-            common_inverse = np.linalg.inv(precision)
-            common = common_inverse @ (own * np.matmul(inverse, moment[:, :, None])[:, :, 0]).sum(axis=0)
-        inverse = np.concatenate([inverse, np.diag(1.0 / own)[None]])
-        moment = np.concatenate([moment, np.zeros((1, d))])
-        reach = inverse * own
-        mean = np.matmul(inverse, (moment + own * common)[:, :, None])[:, :, 0]
-        covariance = self.noise**2 * (inverse + reach @ common_inverse @ reach.transpose(0, 2, 1))
-        return Posterior(
-            centre,
-            scale,
-            {name: row for row, name in enumerate(names)},
-            mean,
-            reach[:, :, 0],
-            covariance.astype(np.float32),
-            self._residuals(sums, mean),
-        )
+        learnt = posterior(names, sums[:, :d, :d], sums[:, :d, d], spread, self.noise, self.share)
+        return Derived(centre, scale, learnt, self._residuals(sums, learnt.mean))
 
     def _residuals(self, sums: Array, mean: Array) -> Array:
         """Residual variance of each candidate, with 10 pseudo-events of `noise`; the last is one never seen."""
