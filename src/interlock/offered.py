@@ -91,6 +91,7 @@ def embedded() -> dict[str, Any]:
     return {
         "providers": {"pocket": {"kind": "pocket"}},
         "candidates": candidates,
+        "vector": ["tokens", "structure", "embedding"],
         "policy": {
             "estimator": {"kind": "ridge", "forgetting": 0.998},
             "objective": {"kind": "weighted", "quality": 1.0, "cost": WORTH},

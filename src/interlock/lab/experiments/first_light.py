@@ -73,30 +73,28 @@ def run(options: Options) -> Report:
 
 def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, title: str) -> Table:
     """Each candidate's real answer to each prompt, cached by the hash of weights and prompts."""
-    from ...pocket import PocketRequest, Pool
+    from ...offered import embedded
+    from ...pocket import Pool, PocketRequest
+    from ...pocket.family import SHIPPED
 
-    pool = Pool.load()
-    try:
-        candidates = pool.candidates()
-        key = hashlib.sha256(
-            "\n".join([pool.fingerprint, *(c.name for c in candidates), *(e.prompt for e in examples)]).encode()
-        ).hexdigest()[:24]
-        path = cache / f"{key}.npz"
-        bar = progress.add_task(title, total=len(candidates) * len(examples))
-        if not path.exists():
-            quality, cost = np.zeros((2, len(examples), len(candidates)))
-            for column, candidate in enumerate(candidates):
-                requests = [PocketRequest(prompt=e.prompt, candidate=candidate.name) for e in examples]
-                results = pool.generate_many(requests, progress=lambda done=1: progress.advance(bar, done))
+    names = [candidate["name"] for candidate in embedded()["candidates"]]
+    weights = (SHIPPED / "manifest.json").read_text()
+    key = hashlib.sha256("\n".join([weights, *names, *(e.prompt for e in examples)]).encode()).hexdigest()
+    path = cache / f"{key[:24]}.npz"
+    bar = progress.add_task(title, total=len(names) * len(examples))
+    if not path.exists():
+        quality, cost = np.zeros((2, len(examples), len(names)))
+        with Pool.load() as pool:
+            for column, name in enumerate(names):
+                requests = [PocketRequest(prompt=e.prompt, candidate=name) for e in examples]
+                results = pool.generate_many(requests, progress=lambda *_: progress.advance(bar))
                 quality[:, column] = [e.verify(r.text) for e, r in zip(examples, results, strict=True)]
                 cost[:, column] = [r.cost_usd for r in results]
-            cache.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, quality=quality, cost=cost)
-        progress.update(bar, completed=len(candidates) * len(examples))
-        stored = np.load(path)
-        return Table(tuple(c.name for c in candidates), stored["quality"], stored["cost"])
-    finally:
-        pool.close()
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, quality=quality, cost=cost)
+    progress.update(bar, completed=len(names) * len(examples))
+    stored = np.load(path)
+    return Table(tuple(names), stored["quality"], stored["cost"])
 
 
 async def serve_and_score(
