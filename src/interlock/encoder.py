@@ -1,4 +1,4 @@
-"""Static text encoder: a WordPiece tokenizer and a table of one weighted vector per piece; a text is the mean of its rows.
+"""Static text encoder: a WordPiece tokenizer and a table with one weighted vector per piece; a text is their mean.
 
 The table is distilled offline from a sentence transformer (`scripts/distil_encoder.py`), weights already multiplied in,
 so encoding is one gather and one small matrix product: tens of microseconds, numpy alone, nothing downloaded.
@@ -30,7 +30,9 @@ _WINDOWS = 8
 _CACHED_WORDS = 1 << 15
 _LONGEST_WORD = 48
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
-_IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]|[^\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]+")
+_IDEOGRAPH = re.compile(
+    r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]|[^\u3400-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]+"
+)
 
 
 def excerpt(text: str) -> tuple[str, float]:
@@ -78,7 +80,8 @@ class WordPiece:
         pieces = tuple(piece for part in cut for piece in self._split(part))
         if len(self._cache) >= _CACHED_WORDS:
             self._cache = {}
-        self._cache[word] = pieces
+        if len(word) <= _LONGEST_WORD:
+            self._cache[word] = pieces
         return pieces
 
     def _split(self, word: str) -> tuple[int, ...]:
@@ -97,7 +100,7 @@ class WordPiece:
 
 
 class Encoder:
-    """Texts to unit vectors. `table` is (pieces, d) int8, `scale` (pieces,) float32: row i stands for table[i] * scale[i]."""
+    """Texts to unit vectors. `table` (pieces, d) int8 and `scale` (pieces,) float32: row i is table[i] * scale[i]."""
 
     def __init__(self, tokenizer: WordPiece, table: NDArray[np.int8], scale: NDArray[np.float32]) -> None:
         self.tokenizer, self.table, self.scale = tokenizer, table, scale
@@ -116,7 +119,8 @@ class Encoder:
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise WeightsError(f"the encoder in {folder} cannot be read: {error}; reinstall interlock") from error
         if table.dtype != np.int8 or len(vocabulary) != len(table) or scale.shape != (len(table),):
-            raise WeightsError(f"the encoder in {folder} is damaged: {len(vocabulary)} pieces, table {table.shape}, scale {scale.shape}")
+            sizes = f"{len(vocabulary)} pieces, table {table.shape}, scale {scale.shape}"
+            raise WeightsError(f"the encoder in {folder} is damaged: {sizes}; reinstall interlock")
         return cls(WordPiece(vocabulary), table, scale)
 
     @property

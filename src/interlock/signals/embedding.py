@@ -31,7 +31,8 @@ class Embedding:
     def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
         question, examples = strip_preamble(request.prompt)
         text, covered = excerpt(question)
-        evidence = f"{examples} worked examples cut off" if examples else ""
+        said = [f"{examples} worked examples cut off"] if examples else []
         if covered < 1:
-            evidence += f"{'; ' if evidence else ''}read {WHOLE} of {len(question)} characters: beginning, end and windows between"
-        return Reading(Signal(self.name, None, covered, evidence), self.encoder.embed(self.encoder.tokenizer.encode(text)))
+            said.append(f"read {WHOLE} of {len(question)} characters: beginning, end and windows between")
+        vector = self.encoder.embed(self.encoder.tokenizer.encode(text))
+        return Reading(Signal(self.name, None, covered, "; ".join(said)), vector)

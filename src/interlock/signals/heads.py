@@ -51,7 +51,9 @@ def load(folder: Path = DATA) -> Heads:
         raise WeightsError(f"{path} cannot be read: {error}; reinstall interlock") from error
     inputs = Encoder.load(folder).dim + len(Structure.columns) + 1
     if heads.task.shape != (inputs, len(heads.classes)) or heads.difficulty.shape != (inputs,):
-        raise WeightsError(f"{path} was trained for {len(heads.task)} inputs, encoder and structure give {inputs}; train again")
+        raise WeightsError(
+            f"{path} was trained for {len(heads.task)} inputs, encoder and structure give {inputs}; train again"
+        )
     return heads
 
 

@@ -12,7 +12,7 @@ from .base import Reading
 
 @dataclass(frozen=True)
 class Hints:
-    """`value` is `key=value` pairs joined by `;` in order of key. `known` lists the values that get a column, by key."""
+    """`value` is `key=value` pairs joined by `;`, in order of key. `known` lists the values with a column by key."""
 
     known: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

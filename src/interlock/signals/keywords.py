@@ -115,7 +115,13 @@ class Keywords:
         matchers = {}
         for name, (words, method, threshold) in checked.items():
             where = f"signals.keywords.lists.{name}"
-            match = _by_regex(words, where) if method == "regex" else _by_bm25(words, rarity) if method == "bm25" else _by_fuzzy(words)
+            match = (
+                _by_regex(words, where)
+                if method == "regex"
+                else _by_bm25(words, rarity)
+                if method == "bm25"
+                else _by_fuzzy(words)
+            )
             matchers[name] = (match, threshold)
         object.__setattr__(self, "_matchers", matchers)
 

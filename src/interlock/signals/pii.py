@@ -16,11 +16,16 @@ from .base import Reading
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}\b")
 _CARD = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])", re.ASCII)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII)
-_PHONE = re.compile(r"(?<![\w.+])\+[1-9]\d{0,2}[ ().-]{0,2}\d{1,4}(?:[ ().-]{0,2}\d{2,4}){2,4}(?!\w)|\(\d{3}\) ?\d{3}-\d{4}\b|\b\d{3}-\d{3}-\d{4}\b")
+_PHONE = re.compile(
+    r"(?<![\w.+])\+[1-9]\d{0,2}[ ().-]{0,2}\d{1,4}(?:[ ().-]{0,2}\d{2,4}){2,4}(?!\w)"
+    r"|\(\d{3}\) ?\d{3}-\d{4}\b|(?<!\w)\d{3}-\d{3}-\d{4}\b"
+)
 _KEY = re.compile(
     r"\bsk-[A-Za-z0-9_-]{16,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}"
     r"|\bAIza[\w-]{35}|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,}"
 )
+_KEY_STARTS = ("sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "AIza", "-----BEGIN", "eyJ")
+_DIGIT = re.compile(r"[0-9]")
 KINDS = ("email", "card", "iban", "phone", "key")
 
 
@@ -39,6 +44,10 @@ def find(text: str) -> Iterator[tuple[str, str]]:
     """Kind and text of everything found. Reads the whole text: a leak near the end is a leak."""
     if "@" in text:
         yield from (("email", match.group()) for match in _EMAIL.finditer(text))
+    if any(start in text for start in _KEY_STARTS):
+        yield from (("key", match.group()) for match in _KEY.finditer(text))
+    if not _DIGIT.search(text):
+        return
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match.group())
         if luhn(digits) and len(set(digits)) > 1:
@@ -46,8 +55,8 @@ def find(text: str) -> Iterator[tuple[str, str]]:
     for match in _IBAN.finditer(text):
         if iban_checks(match.group().replace(" ", "")):
             yield "iban", match.group()
-    yield from (("phone", match.group()) for match in _PHONE.finditer(text))
-    yield from (("key", match.group()) for match in _KEY.finditer(text))
+    if "+" in text or "-" in text:
+        yield from (("phone", match.group()) for match in _PHONE.finditer(text))
 
 
 @dataclass(frozen=True)

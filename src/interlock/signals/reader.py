@@ -1,4 +1,4 @@
-"""Requests to contexts: runs the configured sources in order of their needs and lays their numbers out as one vector."""
+"""Requests to contexts: runs the configured sources in order of need and lays their numbers out as one vector."""
 
 from __future__ import annotations
 

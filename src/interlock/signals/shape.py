@@ -12,7 +12,7 @@ from .base import Reading, log_scale
 
 @dataclass(frozen=True)
 class Shape:
-    """`value` is empty, single, multi (several user turns) or tool_loop (tools were called since the last user turn)."""
+    """`value` is empty, single, multi (several user turns) or tool_loop (tools called since the last user turn)."""
 
     name: ClassVar[str] = "shape"
     requires: ClassVar[tuple[str, ...]] = ()

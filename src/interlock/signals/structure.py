@@ -1,4 +1,4 @@
-"""Structure: what can be counted in a prompt. Counts are log-scaled, so a step from 3 to 4 digits or list items shows."""
+"""Structure: what can be counted in a prompt. Counts are log-scaled, so a step from 3 to 4 list items shows."""
 
 from __future__ import annotations
 
@@ -21,20 +21,58 @@ _CLASS = bytes(
     for b in range(256)
 )  # fmt: skip
 _NUMBER = re.compile(rb"d+(?:[.,]d+)*")
-_UPPER = re.compile(rb"U{2,}")
-_WORD = re.compile(rb"[Ulxd]+")
-_CAPITALISED = re.compile(rb"(?<![Uldx])U[lx]+")
-_CODE_WORD = re.compile(rb"(?<![Uldx])U{1,3}d+(?![Uldx])")
-_SENTENCE = re.compile(rb"[.!?]+(?=\s|$)")
+_UPPER = re.compile(rb"UU+")
+_CAPITALISED = re.compile(rb"(?<![Uldx])U[lx]")
+_CODE_WORD = re.compile(rb"(?<![Uldx])UU?U?d+(?![Uldx])")
+_SENTENCE = re.compile(rb"[.!?](?=\s|$)")
 _CLOCK = re.compile(rb"dd?:dd")
 _BRACKET = re.compile(rb"[()\[\]{}<>]")
-_LOGIC = re.compile(r"\b(?:and|or|not|xor|if|then|implies|T|F|true|false)\b", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+_UPPER_WORD = re.compile(r"[A-Z]{2,}")
 _CHOICE = re.compile(r"(?m)^[ \t]*\(?[A-Ja-j1-9][).:][ \t]")
 _BULLET = re.compile(r"(?m)^[ \t]*(?:[-*•]|\d+\.)[ \t]")
-_PROGRAM = re.compile(
-    r"```|\b(?:def|class|return|import|function|lambda|elif|const|void|SELECT|struct|assert|printf?|var)\b[ \t]*[\w(\"'{*:]"
-    r"|[;{}][ \t]*(?:\n|$)|=>|->|==|!=|\w\(\w*\)"
+_LOGIC = frozenset(
+    (
+        "and",
+        "or",
+        "not",
+        "xor",
+        "if",
+        "then",
+        "implies",
+        "T",
+        "F",
+        "true",
+        "false",
+        "True",
+        "False",
+        "AND",
+        "OR",
+        "NOT",
+        "XOR",
+        "If",
+    )
 )
+_KEYWORDS = frozenset(
+    (
+        "def",
+        "class",
+        "return",
+        "import",
+        "lambda",
+        "elif",
+        "const",
+        "void",
+        "struct",
+        "assert",
+        "print",
+        "printf",
+        "self",
+        "int",
+        "var",
+    )
+)
+_PROGRAM = ("```", "=>", "->", "==", "!=", ";\n", "{\n", "}\n", "()", "):", "];", "++", "#include", "SELECT ")
 _LATEX = re.compile(r"\\[a-zA-Z]+|\$[^$\n]+\$|[\^_]\{")
 _LINK = re.compile(r"https?://|www\.")
 _OPENING = frozenset(b"([{<")
@@ -61,10 +99,6 @@ def _depths(classes: bytes) -> tuple[int, int]:
     return level, deepest
 
 
-def _longest(runs: list[bytes]) -> int:
-    return max(map(len, runs), default=0)
-
-
 @dataclass(frozen=True)
 class Structure:
     """`value` names the form: code, math, data, choice, list, question, prose or empty."""
@@ -84,27 +118,32 @@ class Structure:
 
 def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple[float, ...]]:
     """Raw counts in the order of the columns, and the shares of upper case, digits, symbols and non-ASCII."""
-    raw = text.encode("utf-8", "replace")
-    classes = raw.translate(_CLASS)
+    classes = text.encode("utf-8", "replace").translate(_CLASS)
     of = classes.count
-    numbers, upper, words = _NUMBER.findall(classes), _UPPER.findall(classes), _WORD.findall(classes)
+    numbers, upper, words = _NUMBER.findall(classes), _UPPER.findall(classes), _WORD.findall(text)
+    run = max(_UPPER_WORD.findall(text), key=len) if upper else ""
     digits, uppers, beyond = of(b"d"), of(b"U"), of(b"x")
-    letters = uppers + of(b"l")
+    letters, lines = uppers + of(b"l"), of(b"\n") + 1
     visible = max(1, len(classes) - of(b" ") - of(b"\n"))
-    brackets = of(b"(") + of(b"[") + of(b"{") + of(b"<")
-    still_open, depth = _depths(classes) if brackets else (0, 0)
-    longest_run = max(re.findall(r"[A-Z]{2,}", text), key=len) if upper else ""
-    return [
-        characters, len(words), of(b"\n") + 1, len(_SENTENCE.findall(classes)), digits, len(numbers),
-        _longest(numbers), _longest(words), len(longest_run), len(upper), len(_CAPITALISED.findall(classes)),
-        len(_CODE_WORD.findall(classes)), len(set(longest_run)), of(b","), of(b":"), of(b";"), of(b"?"),
-        of(b"!"), of(b'"') + of(b"'") + of(b"`"), of(b"(") + of(b")"), of(b"[") + of(b"]"), of(b"{") + of(b"}"),
-        of(b"<") + of(b">"), still_open,
-        depth, of(b"+"), of(b"-"), of(b"*"), of(b"/"), of(b"="), of(b"%"),
-        of(b"$") + text.count("€") + text.count("£"), len(_CLOCK.findall(classes)), len(_LOGIC.findall(text)),
-        len(_CHOICE.findall(text)), len(_BULLET.findall(text)), len(_PROGRAM.findall(text)),
-        len(_LATEX.findall(text)) if "\\" in text or "$" in text or "^" in text else 0, len(_LINK.findall(text)), examples, of(b"c"),
-    ], (uppers / max(1, letters), digits / visible, max(0, visible - letters - digits - beyond) / visible, beyond / visible)  # fmt: skip
+    round_, square, curly = of(b"(") + of(b")"), of(b"[") + of(b"]"), of(b"{") + of(b"}")
+    angle, colons, dollars = of(b"<") + of(b">"), of(b":"), of(b"$")
+    still_open, depth = _depths(classes) if round_ or square or curly or angle else (0, 0)
+    formula = dollars or "\\" in text or "^" in text
+    counts: list[float] = [
+        characters, len(words), lines, len(_SENTENCE.findall(classes)), digits, len(numbers),
+        max(map(len, numbers), default=0), max(map(len, words), default=0), len(run), len(upper),
+        len(_CAPITALISED.findall(classes)), len(_CODE_WORD.findall(classes)) if digits and uppers else 0, len(set(run)),
+        of(b","), colons, of(b";"), of(b"?"), of(b"!"), of(b'"') + of(b"'") + of(b"`"), round_, square, curly, angle,
+        still_open, depth, of(b"+"), of(b"-"), of(b"*"), of(b"/"), of(b"="), of(b"%"),
+        dollars + text.count("€") + text.count("£"), len(_CLOCK.findall(classes)) if colons else 0,
+        sum(map(_LOGIC.__contains__, words)), len(_CHOICE.findall(text)),
+        len(_BULLET.findall(text)) if lines > 1 else 0,
+        sum(map(_KEYWORDS.__contains__, words)) + sum(map(text.count, _PROGRAM)),
+        len(_LATEX.findall(text)) if formula else 0, len(_LINK.findall(text)) if colons or "www" in text else 0,
+        examples, of(b"c"),
+    ]  # fmt: skip
+    symbols = max(0, visible - letters - digits - beyond)
+    return counts, (uppers / max(1, letters), digits / visible, symbols / visible, beyond / visible)
 
 
 _AT = {name: place for place, (name, _) in enumerate(_COUNTS)}

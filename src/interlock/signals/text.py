@@ -11,8 +11,8 @@ _MOST_SHOTS = 64
 def strip_preamble(text: str) -> tuple[str, int]:
     """The last question of a few-shot prompt, and how many worked examples stood before it (0: nothing was cut).
 
-    A preamble is two or more answered blocks (`Answer:`, `A:`, `Output:` ...) before the block that is asked. Everything up
-    to the blank line (else the line) after the last given answer goes.
+    A preamble is two or more answered blocks (`Answer:`, `A:`, `Output:` ...) before the block that is asked.
+    Everything up to the blank line (else the line) after the last given answer goes.
     """
     if text.count(":") < 3:
         return text, 0
