@@ -1,4 +1,4 @@
-"""Random histories: decisions of several tenants with outcomes, late, repeated, revoked and odd feedback, in any order."""
+"""Random histories: decisions of several tenants, outcomes, and late, repeated, revoked and odd feedback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decision(id: str, tenant: str, vector: Sequence[float], chosen: str | None) 
 
 
 def history(seed: int, n: int, revoke: bool = True) -> list[Record]:
-    """About 3n records: outcomes by another candidate than chosen, feedback before its outcome, twice, and withdrawn."""
+    """About 3n records: outcomes by others than the chosen, feedback before its outcome, twice, and withdrawn."""
     random = np.random.default_rng(seed)
     records: list[Record] = []
     late: list[Record] = []
@@ -54,7 +54,9 @@ def history(seed: int, n: int, revoke: bool = True) -> list[Record]:
         chosen = None if random.random() < 0.05 else str(random.choice(CANDIDATES))
         records.append(decision(id, tenant, vector, chosen))
         served = chosen if random.random() < 0.8 else str(random.choice([*CANDIDATES, ""])) or None
-        step = Step(served or "small", "chosen", error="" if served else "provider_timeout", usage=Usage(9, 11), seconds=0.3)
+        step = Step(
+            served or "small", "chosen", error="" if served else "provider_timeout", usage=Usage(9, 11), seconds=0.3
+        )
         quality = float(random.random()) if random.random() < 0.2 else None
         outcome = Outcome(decision=id, at=1.7e9, candidate=served, steps=(step,), usage=Usage(9, 11), quality=quality)
         scores = [
@@ -115,7 +117,9 @@ class Make:
     @staticmethod
     def outcome(id: str, candidate: str = "small") -> Outcome:
         step = Step(candidate, "chosen", usage=Usage(5, 7), seconds=0.25)
-        return Outcome(decision=id, at=1.7e9, candidate=candidate, steps=(step,), usage=Usage(5, 7), latency=0.25, ttft=0.1)
+        return Outcome(
+            decision=id, at=1.7e9, candidate=candidate, steps=(step,), usage=Usage(5, 7), latency=0.25, ttft=0.1
+        )
 
     @staticmethod
     def cascade(id: str) -> Outcome:

@@ -15,17 +15,18 @@ import pytest
 from interlock.errors import LedgerError, SnapshotError
 from interlock.estimators import Ridge
 from interlock.exploration import sample
-from interlock.ledger import Reading, Record, SqliteLedger
-from interlock.ledger.snapshots import pinned
 from interlock.learning.fold import Fold
 from interlock.learning.learner import Learner
+from interlock.ledger import Reading, Record, SqliteLedger
+from interlock.ledger.snapshots import pinned
 from interlock.policy import Policy
 from interlock.types import Candidate, Context, Profile, Request
 
 Histories = Callable[..., list[Record]]
 Fresh = Callable[..., Policy]
 Written = Callable[[str, Sequence[Record]], SqliteLedger]
-POOL = [Candidate(name=name, provider="p", model=name, profile=Profile(price_in=1.0, price_out=1.0)) for name in ("small", "large")]
+PRICED = Profile(price_in=1.0, price_out=1.0)
+POOL = [Candidate(name=name, provider="p", model=name, profile=PRICED) for name in ("small", "large")]
 
 
 class Router:
@@ -63,7 +64,9 @@ def ledger(tmp_path: Path) -> Any:
         yield ledger
 
 
-def test_it_publishes_what_a_fold_from_the_start_gives(ledger: SqliteLedger, fresh: Fresh, histories: Histories) -> None:
+def test_it_publishes_what_a_fold_from_the_start_gives(
+    ledger: SqliteLedger, fresh: Fresh, histories: Histories
+) -> None:
     router = Router()
     learner = Learner(ledger, fresh(), router)
     for seed in range(3):
@@ -100,7 +103,9 @@ def test_the_thread_learns_by_itself_and_stores_before_it_ends(
     resumed.stop()
 
 
-def test_what_is_served_does_not_change_under_the_router(ledger: SqliteLedger, fresh: Fresh, histories: Histories) -> None:
+def test_what_is_served_does_not_change_under_the_router(
+    ledger: SqliteLedger, fresh: Fresh, histories: Histories
+) -> None:
     router = Router()
     learner = Learner(ledger, fresh(), router)
     put_all(ledger, histories(1, 20))
@@ -161,7 +166,9 @@ def test_a_version_that_never_was_is_refused(ledger: SqliteLedger, fresh: Fresh,
     learner.stop()
 
 
-def test_erasing_unlearns_and_releases_a_pin_that_knew(ledger: SqliteLedger, fresh: Fresh, histories: Histories) -> None:
+def test_erasing_unlearns_and_releases_a_pin_that_knew(
+    ledger: SqliteLedger, fresh: Fresh, histories: Histories
+) -> None:
     put_all(ledger, histories(1, 40))
     router = Router()
     learner = Learner(ledger, fresh(), router, store_every=0.0)
@@ -217,7 +224,11 @@ def test_another_estimator_learns_from_the_start(ledger: SqliteLedger, fresh: Fr
 
 
 def test_a_failing_fold_is_told_and_the_thread_goes_on(
-    ledger: SqliteLedger, fresh: Fresh, histories: Histories, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ledger: SqliteLedger,
+    fresh: Fresh,
+    histories: Histories,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     router = Router()
     about = Reading.about

@@ -40,7 +40,9 @@ class Run(NamedTuple):
 
 
 @cache
-def stream(seed: int, lie: Lie | None = None, earned: bool = True, n: int = 2500, share: float = 0.2, swap: int = 0) -> Run:
+def stream(
+    seed: int, lie: Lie | None = None, earned: bool = True, n: int = 2500, share: float = 0.2, swap: int = 0
+) -> Run:
     """A router that learns online from scores of 0 or 1 by five tenants and, for a share of traffic, a liar called x.
 
     At request `swap` the best candidate becomes the worst. Decisions are made in batches, learning follows each.

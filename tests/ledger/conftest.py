@@ -28,7 +28,9 @@ def ledger(path: Path) -> Iterator[SqliteLedger]:
 def decision(id: str = "il-1", tenant: str = "acme", chosen: str | None = "small", d: int = 4) -> Decision:
     considered = (
         Considered("small", (), 0.8, 0.1, 1e-5, 0.2, math.nan, 0.7, 0.9),
-        Considered("large", (Reason("access", "denied", "not for this tenant"),), 0.9, 0.1, 1e-4, 0.9, math.nan, 0.6, 0.1),
+        Considered(
+            "large", (Reason("access", "denied", "not for this tenant"),), 0.9, 0.1, 1e-4, 0.9, math.nan, 0.6, 0.1
+        ),
     )
     return Decision(
         id=id,
@@ -53,13 +55,15 @@ def request(text: str = "PROMPT") -> Request:
 
 def outcome(id: str = "il-1", candidate: str = "small") -> Outcome:
     step = Step(candidate, "chosen", usage=Usage(5, 7), cost=1e-5, seconds=0.25)
-    return Outcome(decision=id, at=1.7e9 + 1, candidate=candidate, steps=(step,), usage=Usage(5, 7), cost=1e-5, latency=0.25)
-
-
-def feedback(id: str = "il-1", score: float = 1.0, source: str = "person", tenant: str = "acme", revoked: bool = False) -> Feedback:
-    return Feedback(
-        decision=id, at=1.7e9 + 2, score=score, source=source, tenant=tenant, note="NOTE", revoked=revoked
+    return Outcome(
+        decision=id, at=1.7e9 + 1, candidate=candidate, steps=(step,), usage=Usage(5, 7), cost=1e-5, latency=0.25
     )
+
+
+def feedback(
+    id: str = "il-1", score: float = 1.0, source: str = "person", tenant: str = "acme", revoked: bool = False
+) -> Feedback:
+    return Feedback(decision=id, at=1.7e9 + 2, score=score, source=source, tenant=tenant, note="NOTE", revoked=revoked)
 
 
 @pytest.fixture
@@ -75,7 +79,10 @@ def fill(make: SimpleNamespace) -> Callable[[SqliteLedger, int], None]:
     def fill(ledger: SqliteLedger, n: int) -> None:
         for i in range(n):
             id, tenant = f"il-{i}", ("acme", "umbrella")[i % 2]
-            ledger.put(make.decision(id, tenant, chosen=None if i % 10 == 9 else "small"), make.request(f"PROMPT {i} of {tenant}"))
+            ledger.put(
+                make.decision(id, tenant, chosen=None if i % 10 == 9 else "small"),
+                make.request(f"PROMPT {i} of {tenant}"),
+            )
             if i % 10 != 9:
                 ledger.put(make.outcome(id), answer=f"ANSWER {i} to {tenant}")
                 ledger.put(make.feedback(id, score=i % 2, tenant=tenant))

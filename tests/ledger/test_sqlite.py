@@ -68,9 +68,7 @@ def test_rows_are_selected_by_kind_tenant_and_position(ledger: SqliteLedger, fil
     assert {row.kind for row in ledger.rows(kind="refusal")} == {"refusal"}
 
 
-def test_paging_neither_drops_nor_repeats(
-    ledger: SqliteLedger, fill: Fill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paging_neither_drops_nor_repeats(ledger: SqliteLedger, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(ledger, 12)
     everything = list(ledger.rows())
     for page in (1, 2, 5, len(everything), len(everything) + 1):
@@ -81,6 +79,7 @@ def test_paging_neither_drops_nor_repeats(
 
 def test_many_threads_write_one_chain(path: Path, make: SimpleNamespace) -> None:
     with SqliteLedger(path, linger=0.0) as ledger:
+
         def write(which: int) -> None:
             for i in range(200):
                 ledger.put(make.outcome(f"il-{which}-{i}"))
@@ -91,12 +90,15 @@ def test_many_threads_write_one_chain(path: Path, make: SimpleNamespace) -> None
         for thread in threads:
             thread.join()
         ledger.flush().wait(10)
-        of_each = [[row.decision for row in ledger.rows() if row.decision.startswith(f"il-{which}-")] for which in range(4)]
+        ids = [row.decision for row in ledger.rows()]
+    of_each = [[id for id in ids if id.startswith(f"il-{which}-")] for which in range(4)]
     assert of_each == [[f"il-{which}-{i}" for i in range(200)] for which in range(4)]
     assert verify(path).rows == 800
 
 
-def test_close_writes_what_is_queued_and_a_restart_continues_the_chain(path: Path, fill: Fill, make: SimpleNamespace) -> None:
+def test_close_writes_what_is_queued_and_a_restart_continues_the_chain(
+    path: Path, fill: Fill, make: SimpleNamespace
+) -> None:
     with SqliteLedger(path, linger=0.2) as ledger:
         for i in range(50):
             ledger.put(make.outcome(f"il-{i}"))
@@ -111,13 +113,11 @@ def test_close_writes_what_is_queued_and_a_restart_continues_the_chain(path: Pat
 
 async def test_a_full_queue_is_busy_and_loses_nothing(path: Path, make: SimpleNamespace) -> None:
     with SqliteLedger(path, capacity=10, linger=0.0) as ledger:
-        ledger._appender.connection.execute("SELECT 1")
         tickets, refused = [], 0
         for i in range(3000):
             try:
                 tickets.append(ledger.put(make.outcome(f"il-{i}")))
-            except Busy as error:
-                assert error.status == 429
+            except Busy:
                 refused += 1
         ledger_rows = [ticket.wait(10) for ticket in tickets]
         assert refused
@@ -145,9 +145,13 @@ async def test_a_full_disk_fails_the_writes_and_later_ones_succeed(path: Path, m
         connection = ledger._appender.connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(LedgerError, match="disk is full"):
+
+        async def fill_up() -> None:
             for i in range(500):
                 await ledger.commit(make.feedback(f"il-{i}" + "x" * 1000))
+
+        with pytest.raises(LedgerError, match="disk is full"):
+            await fill_up()
         lost_from = ledger.seq
         assert ledger.trouble is not None
         connection.execute("PRAGMA max_page_count = 1000000")
@@ -190,7 +194,7 @@ def test_a_file_that_is_no_ledger_is_refused_precisely(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(LedgerError, match="belongs to another program"):
         SqliteLedger(other)
-    with pytest.raises(LedgerError, match="does its directory exist|cannot be opened"):
+    with pytest.raises(LedgerError, match="lock file cannot be opened"):
         SqliteLedger(tmp_path / "missing" / "ledger.db")
     with pytest.raises(LedgerError, match="no ledger here"):
         Reading(tmp_path / "none.db")

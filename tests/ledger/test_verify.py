@@ -46,7 +46,7 @@ def test_an_untouched_ledger_verifies(whole: Path) -> None:
     assert (recent.since, recent.rows, recent.hash) == (64, 8, report.hash)
 
 
-@pytest.mark.parametrize(("table", "column"), [(table, column) for table, columns in COLUMNS.items() for column in columns])
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in COLUMNS for column in COLUMNS[table]])
 def test_a_flipped_byte_in_any_column_is_located(whole: Path, table: str, column: str) -> None:
     dice = random.Random(f"{table}.{column}")
     for attempt in range(6):
@@ -62,7 +62,8 @@ def flip(path: Path, table: str, column: str, dice: random.Random) -> int:
     """Change one byte of one value; the row where that must be noticed."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript("DROP TRIGGER rows_keep; DROP TRIGGER attachments_keep;")
-    rowid, seq, value = dice.choice(connection.execute(f"SELECT rowid, seq, {column} FROM {table} WHERE length({column})").fetchall())
+    values = connection.execute(f"SELECT rowid, seq, {column} FROM {table} WHERE length({column})").fetchall()
+    rowid, seq, value = dice.choice(values)
     new = flipped(value, dice)
     if column == "seq":
         taken = {found for (found,) in connection.execute(f"SELECT seq FROM {table}")}
@@ -113,7 +114,11 @@ def test_two_rows_exchanged_are_located(whole: Path) -> None:
 
 
 def test_attachments_exchanged_are_located(whole: Path) -> None:
-    change(whole, "UPDATE attachments SET seq = -seq WHERE seq IN (1, 4); UPDATE attachments SET seq = 5 + seq WHERE seq < 0")
+    away, back = (
+        "UPDATE attachments SET seq = -seq WHERE seq IN (1, 4)",
+        "UPDATE attachments SET seq = 5 + seq WHERE seq < 0",
+    )
+    change(whole, f"{away}; {back}")
     with pytest.raises(LedgerCorrupt) as caught:
         verify(whole)
     assert caught.value.seq == 1
@@ -170,9 +175,9 @@ def test_content_gone_without_an_audit_row_is_located(whole: Path) -> None:
 
 def change(path: Path, script: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.executescript(
-        "DROP TRIGGER IF EXISTS rows_keep; DROP TRIGGER IF EXISTS rows_stay; DROP TRIGGER IF EXISTS attachments_keep;" + script
-    )
+    for trigger in ("rows_keep", "rows_stay", "attachments_keep"):
+        connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+    connection.executescript(script)
     connection.close()
 
 
@@ -188,9 +193,8 @@ def test_a_flipped_byte_of_the_file_is_detected_or_changes_nothing(whole: Path) 
         file.write_bytes(damaged)
         try:
             verify(file)
-        except LedgerError as error:
+        except LedgerError:
             found += 1
-            assert str(error)
         else:
             assert dump(file) == before, f"byte {at}"
     assert found > 20
