@@ -28,16 +28,16 @@ class LimitsGuard:
         cost, latency, quality = estimate.cost[0], estimate.latency[0], estimate.quality[0]
         if (most := limits.max_cost) is not None:
             told = f"would cost about ${{:.3g}}, the limit is ${most:.3g}"
-            yield from self._beyond(~(cost <= most), cost, "max_cost", told, "raise max_cost, or shorten the request")
+            yield from self._unless(cost <= most, cost, "max_cost", told, "raise max_cost, or shorten the request")
         if (most := limits.deadline) is not None:
             told = f"would take about {{:.3g}} s, the deadline is {most:.3g} s"
-            yield from self._beyond(~(latency <= most), latency, "deadline", told, "allow more time")
+            yield from self._unless(latency <= most, latency, "deadline", told, "allow more time")
         if (least := limits.min_quality) is not None:
             told = f"is expected to reach a quality of {{:.2f}}, at least {least:.2f} is asked for"
-            yield from self._beyond(~(quality >= least), quality, "min_quality", told, "lower min_quality")
+            yield from self._unless(quality >= least, quality, "min_quality", told, "lower min_quality")
 
-    def _beyond(self, beyond: Mask, values: Array, code: str, told: str, remedy: str) -> Iterable[Objection]:
-        for i in np.flatnonzero(beyond).tolist():
+    def _unless(self, meets: Mask, values: Array, code: str, told: str, remedy: str) -> Iterable[Objection]:
+        for i in np.flatnonzero(~(meets & np.isfinite(values))).tolist():
             value = float(values[i])
             detail = (
                 f"it {told.format(value)}"
