@@ -1,7 +1,7 @@
 """Load from one thread: ready request bytes, epoll, no HTTP library, so that the generator stays cheap.
 
-`closed` keeps every connection busy (throughput), `paced` sends at a fixed rate (added latency), `first_token` times the first
-event of a stream.
+`closed` keeps every connection busy (throughput), `paced` sends at a fixed rate (added latency), `first_token` times
+the first event of a stream.
 """
 
 from __future__ import annotations
@@ -36,8 +36,14 @@ class Target:
         if pace:
             document |= {"pace": 1}
         body = json.dumps(document).encode()
-        head = f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self.key}\r\ncontent-type: application/json\r\n"
-        return head.encode() + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            "host: 127.0.0.1",
+            f"authorization: Bearer {self.key}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + body
 
     def connect(self) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)

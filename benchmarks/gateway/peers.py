@@ -20,11 +20,12 @@ NGINX = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
 events {{ worker_connections 1024; }}
 http {{
-  access_log off;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream bench {{ server 127.0.0.1:{upstream}; keepalive 128; }}
-  server {{ listen 127.0.0.1:{port} backlog=1024; keepalive_requests 1000000000;
-    location / {{ proxy_pass http://bench; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }}
+  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; upstream bench {{ server 127.0.0.1:{upstream}; keepalive
+  128; }} server {{ listen 127.0.0.1:{port} backlog=1024; keepalive_requests 1000000000;
+    location / {{
+      proxy_pass http://bench; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+    }} }}
 }}
 """
 LITELLM = """
@@ -73,7 +74,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(name: str, command: list[str], target: Target, log: Path, core: int | None, patience: float = 90) -> Iterator[Peer]:
+def running(
+    name: str, command: list[str], target: Target, log: Path, core: int | None, patience: float = 90
+) -> Iterator[Peer]:
     """A process, from its first answer on; bound to one core where the machine has more than one."""
     began = time.perf_counter()
     with log.open("wb") as output:
@@ -115,7 +118,17 @@ def litellm(folder: Path, upstream: int, port: int) -> list[str] | None:
     if program is None:
         return None
     (folder / "litellm.yaml").write_text(LITELLM.format(upstream=upstream))
-    return [program, "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+    return [
+        program,
+        "--config",
+        str(folder / "litellm.yaml"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--num_workers",
+        "1",
+    ]
 
 
 def interlock(folder: Path, upstream: int, port: int) -> list[str] | None:
@@ -125,4 +138,8 @@ def interlock(folder: Path, upstream: int, port: int) -> list[str] | None:
     return [sys.executable, "-m", "interlock", "serve", *arguments, "--ledger", str(folder / "ledger.db")]
 
 
-PEERS: dict[str, Callable[[Path, int, int], list[str] | None]] = {"nginx": nginx, "interlock": interlock, "litellm": litellm}
+PEERS: dict[str, Callable[[Path, int, int], list[str] | None]] = {
+    "nginx": nginx,
+    "interlock": interlock,
+    "litellm": litellm,
+}

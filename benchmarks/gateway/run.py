@@ -1,11 +1,13 @@
-"""What the gateway costs, as ratios against named peers: nginx as a plain proxy, the LiteLLM proxy, and no gateway at all.
+"""What the gateway costs, as ratios against named peers: nginx as a plain proxy, the LiteLLM proxy, and no gateway
+at all.
 
     python benchmarks/gateway/run.py            about three minutes
     python benchmarks/gateway/run.py --smoke    a few seconds: does it run, do the answers come
 
-All peers forward the same 0.8 kB request to the same local upstream, in interleaved rounds, each on one core, with everything
-of ours switched on (keys, guards, signals, a learned policy, the ledger, metrics). Peers that are not installed are left out
-and named; LiteLLM may be in another environment: LITELLM=/path/to/litellm. Rates depend on the machine: read the ratios.
+All peers forward the same 0.8 kB request to the same local upstream, in interleaved rounds, each on one core, with
+everything of ours switched on (keys, guards, signals, a learned policy, the ledger, metrics). Peers that are not
+installed are left out and named; LiteLLM may be in another environment: LITELLM=/path/to/litellm. Rates depend on
+the machine: read the ratios.
 """
 
 from __future__ import annotations
@@ -86,7 +88,17 @@ def report(figures: dict[str, Figures]) -> dict[str, dict[str, float]]:
 
 
 def show(rows: dict[str, dict[str, float]], console: Console) -> None:
-    columns = ["req/s 16", "req/s 64", "cpu us 16", "cpu us 64", "cpu us stream", "added p50 ms", "added ttft ms", "rss MB", "start s"]
+    columns = [
+        "req/s 16",
+        "req/s 64",
+        "cpu us 16",
+        "cpu us 64",
+        "cpu us stream",
+        "added p50 ms",
+        "added ttft ms",
+        "rss MB",
+        "start s",
+    ]
     table = Table("", *columns, title="medians over the rounds")
     for name, row in rows.items():
         table.add_row(name, *(f"{row[column]:,.2f}" if column in row else "" for column in columns))
@@ -95,7 +107,9 @@ def show(rows: dict[str, dict[str, float]], console: Console) -> None:
     for name in ("nginx", "litellm"):
         if ours is not None and name in rows:
             rate, cpu = ours["req/s 64"] / rows[name]["req/s 64"], rows[name]["cpu us 16"] / ours["cpu us 16"]
-            console.print(f"interlock / {name}: {rate:.2f}x the requests per second (64 connections), {cpu:.2f}x per CPU second (16)")
+            console.print(
+                f"interlock / {name}: {rate:.2f}x the requests a second (64 connections), {cpu:.2f}x per CPU (16)"
+            )
 
 
 def main() -> None:

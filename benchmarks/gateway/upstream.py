@@ -1,7 +1,7 @@
 """A chat endpoint that costs next to nothing: one thread, epoll, ready bytes. Run as `python upstream.py PORT`.
 
-It answers every POST with the same completion, or, when the body asks for a stream, with the same events. `PACE` seconds
-pass before the first event of a stream and between events when the request has the header `x-pace: 1`.
+It answers every POST with the same completion, or, when the body asks for a stream, with the same events. `PACE`
+seconds pass before the first event of a stream and between events when the request has the header `x-pace: 1`.
 """
 
 from __future__ import annotations

@@ -35,7 +35,11 @@ class Upstream(BaseHTTPRequestHandler):
         message: dict[str, Any] = {"role": "assistant", "content": body["messages"][-1]["content"]}
         if body.get("tools"):
             function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Ulm"}'}
-            message = {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+            message = {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+            }
         finish = "tool_calls" if body.get("tools") else "stop"
         usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         common = {"id": "chatcmpl-upstream", "created": 1, "model": body["model"]}
@@ -50,7 +54,12 @@ class Upstream(BaseHTTPRequestHandler):
             self.answer("text/event-stream", "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]))
         else:
             choice = {"index": 0, "message": message, "finish_reason": finish}
-            document = common | {"object": "chat.completion", "choices": [choice], "usage": usage, "x_vendor": {"kept": True}}
+            document = common | {
+                "object": "chat.completion",
+                "choices": [choice],
+                "usage": usage,
+                "x_vendor": {"kept": True},
+            }
             self.answer("application/json", json.dumps(document))
 
     def answer(self, kind: str, text: str) -> None:
@@ -85,8 +94,10 @@ def hosted_gateway(tmp_path_factory: pytest.TempPathFactory, upstream: Threading
 providers:
   hosted: {{kind: openai, base_url: "http://127.0.0.1:{upstream.server_address[1]}/v1"}}
 candidates:
-  - {{name: plain, provider: hosted, model: plain-1, price: {{in: 1, out: 2}}, quality: 0.9, capabilities: {{tools: no}}}}
-  - {{name: tooled, provider: hosted, model: tooled-1, price: {{in: 3, out: 6}}, quality: 0.5, capabilities: {{tools: yes}}}}
+  - {{name: plain, provider: hosted, model: plain-1, price: {{in: 1, out: 2}}, quality: 0.9,
+     capabilities: {{tools: no}}}}
+  - {{name: tooled, provider: hosted, model: tooled-1, price: {{in: 3, out: 6}}, quality: 0.5,
+     capabilities: {{tools: yes}}}}
 policy: {{exploration: {{kind: greedy}}}}
 server:
   keys:

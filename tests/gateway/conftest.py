@@ -47,12 +47,17 @@ def completion(text: str) -> bytes:
     return (
         b'{"id":"c1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"'
         + text.encode()
-        + b'"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5},"x_unknown":7}'
+        + b'"},"finish_reason":"stop"}],'
+        + b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5},"x_unknown":7}'
     )
 
 
 def piece(text: str) -> bytes:
-    return b'{"id":"c1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"' + text.encode() + b'"}}]}'
+    return (
+        b'{"id":"c1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"'
+        + text.encode()
+        + b'"}}]}'
+    )
 
 
 @dataclass
@@ -95,7 +100,9 @@ class NoForbiddenWord:
 
     def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterator[Objection]:
         if "forbidden" in context.request.prompt:
-            yield from ((i, Reason(self.name, "forbidden_word", "the rule forbids this word")) for i in range(len(candidates)))
+            yield from (
+                (i, Reason(self.name, "forbidden_word", "the rule forbids this word")) for i in range(len(candidates))
+            )
 
 
 def router_over(script: Script, folder: Path) -> Router:
@@ -144,7 +151,11 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, script: Script | None = None, keys: Keys | None = None, limits: HttpLimits | None = None, grace: int = 5
+    folder: Path,
+    script: Script | None = None,
+    keys: Keys | None = None,
+    limits: HttpLimits | None = None,
+    grace: int = 5,
 ) -> AsyncIterator[Running]:
     script = script or Script()
     router = router_over(script, folder)

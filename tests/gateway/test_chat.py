@@ -1,4 +1,5 @@
-"""The chat endpoint over real sockets: what reaches the provider, what reaches the client, and what every failure looks like."""
+"""The chat endpoint over real sockets: what reaches the provider, what reaches the client, and what every failure
+looks like."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import httpx
 import pytest
 
 from interlock.errors import Garbled, InterlockError, Overloaded, RateLimited
-
 from interlock.ledger import Reading
 
 from .conftest import Script, Start
@@ -99,7 +99,8 @@ async def test_a_refusal_lists_every_candidates_reasons(start: Start) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("failure", "status"), [(RateLimited("slow down", retry_after=2.5), 429), (Overloaded("full"), 503), (Garbled("no JSON"), 502)]
+    ("failure", "status"),
+    [(RateLimited("slow down", retry_after=2.5), 429), (Overloaded("full"), 503), (Garbled("no JSON"), 502)],
 )
 async def test_a_providers_error_before_the_answer_is_a_status(
     start: Start, failure: InterlockError, status: int, stream: bool
@@ -181,9 +182,7 @@ async def test_shutdown_lets_open_streams_finish(start: Start) -> None:
             while not gateway.service.problems():
                 await asyncio.sleep(0.01)
             with pytest.raises(httpx.ConnectError):
-                async with asyncio.timeout(5), httpx.AsyncClient() as other:
-                    while True:
-                        await other.get(f"http://127.0.0.1:{port}/healthz")
+                await asked_for_ever(port)
             gate.set()
             assert [line async for line in lines][-2] == "data: [DONE]"
 
@@ -201,3 +200,9 @@ async def test_shutdown_is_bounded(start: Start, tmp_path: Path) -> None:
         outcome = ledger.decision(response.headers["x-interlock-id"]).outcome
     assert outcome is not None
     assert outcome.error == "cancelled"
+
+
+async def asked_for_ever(port: int) -> None:
+    async with asyncio.timeout(5), httpx.AsyncClient() as client:
+        while True:
+            await client.get(f"http://127.0.0.1:{port}/healthz")

@@ -1,4 +1,5 @@
-"""The curve's estimates of fixed candidates are unbiased: checked against a world in which every candidate's value is known."""
+"""The curve's estimates of fixed candidates are unbiased: checked against a world in which every candidate's value
+is known."""
 
 from __future__ import annotations
 
@@ -15,19 +16,24 @@ TRUTH = {"tiny": 0.3, "large": 0.8}
 COST = {"tiny": 0.0001, "large": 0.001}
 
 
-def decided(i: int, chosen: str, probability: dict[str, float], believed: float = 0.5, forbidden: tuple[str, ...] = ()) -> Decision:
+def decided(
+    i: int, chosen: str, probability: dict[str, float], believed: float = 0.5, forbidden: tuple[str, ...] = ()
+) -> Decision:
     no = (Reason("rules", "no", "no"),)
     rows = tuple(
-        Considered(n, no if n in forbidden else (), believed, 0.1, COST[n], 0.1, 0.0, 0.0, probability[n]) for n in NAMES
+        Considered(n, no if n in forbidden else (), believed, 0.1, COST[n], 0.1, 0.0, 0.0, probability[n])
+        for n in NAMES
     )
     return Decision(
-        id=f"d{i}", at=float(i), tenant="", session="", model="auto", considered=rows, chosen=chosen, policy="", snapshot="",
-        config="", seed=0,
+        id=f"d{i}", at=float(i), tenant="", session="", model="auto", considered=rows, chosen=chosen, policy="",
+        snapshot="", config="", seed=0,
     )  # fmt: skip
 
 
 def answered(i: int, candidate: str) -> Outcome:
-    return Outcome(decision=f"d{i}", at=float(i), candidate=candidate, steps=(), cost=COST[candidate], latency=0.1, energy=0.0)
+    return Outcome(
+        decision=f"d{i}", at=float(i), candidate=candidate, steps=(), cost=COST[candidate], latency=0.1, energy=0.0
+    )
 
 
 def judged(i: int, score: float, source: str = "verifier", revoked: bool = False) -> Feedback:
@@ -90,7 +96,13 @@ def test_a_forbidden_candidate_has_no_value_there() -> None:
 
 def test_the_last_word_of_each_source_counts_and_can_be_withdrawn() -> None:
     history = History()
-    for record in (decided(0, "tiny", dict.fromkeys(NAMES, 0.5)), answered(0, "tiny"), judged(0, 0.0), judged(0, 1.0), judged(0, 0.5, "person")):
+    for record in (
+        decided(0, "tiny", dict.fromkeys(NAMES, 0.5)),
+        answered(0, "tiny"),
+        judged(0, 0.0),
+        judged(0, 1.0),
+        judged(0, 0.5, "person"),
+    ):
         history.add(record)
     assert history.scored()[0].score == 0.75
     history.add(judged(0, 0.0, revoked=True))

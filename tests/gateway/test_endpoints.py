@@ -38,7 +38,10 @@ async def answered(gateway: Running, headers: dict[str, str] | None = None, **fi
 async def test_the_whole_story_of_a_decision(start: Start) -> None:
     async with start() as gateway:
         id = await answered(gateway)
-        assert (await judge(gateway, id=id, score=True, source="verifier", note="right")).json() == {"id": id, "recorded": True}
+        assert (await judge(gateway, id=id, score=True, source="verifier", note="right")).json() == {
+            "id": id,
+            "recorded": True,
+        }
         story = (await gateway.client.get(f"/v1/ledger/{id}")).json()
         assert story["decision"]["chosen"] == story["outcome"]["candidate"] == "tiny"
         assert story["outcome"]["usage"]["output"] == 2
@@ -99,7 +102,9 @@ async def test_route_decides_and_records_nothing(start: Start) -> None:
         assert document["chosen"] == "tiny"
         assert document["tenant"] == "t"
         assert document["signals"]["structure"]
-        refused = (await gateway.client.post("/v1/route", json={"messages": [{"role": "user", "content": "forbidden"}]})).json()
+        refused = (
+            await gateway.client.post("/v1/route", json={"messages": [{"role": "user", "content": "forbidden"}]})
+        ).json()
         assert refused["chosen"] is None
         assert refused["considered"][0]["reasons"][0]["code"] == "forbidden_word"
         assert (await gateway.client.get("/v1/ledger")).json()["rows"] == []
@@ -214,7 +219,16 @@ async def test_without_a_key_nothing_but_probes(start: Start) -> None:
     async with start(keys=KEYS) as gateway:
         assert (await gateway.chat()).status_code == 401
         assert (await judge(gateway, id="x", score=1)).status_code == 401
-        for path in ("/v1/models", "/v1/ledger", "/v1/ledger/x", "/v1/events", "/v1/pool", "/v1/curve", "/v1/config", "/v1/learner"):
+        for path in (
+            "/v1/models",
+            "/v1/ledger",
+            "/v1/ledger/x",
+            "/v1/events",
+            "/v1/pool",
+            "/v1/curve",
+            "/v1/config",
+            "/v1/learner",
+        ):
             response = await gateway.client.get(path)
             assert response.status_code == 401, path
             assert response.json()["error"]["code"] == "missing_api_key"
@@ -254,7 +268,7 @@ class Letters:
 
     dim = 3
 
-    class tokenizer:  # noqa: N801
+    class tokenizer:
         @staticmethod
         def encode(text: str) -> list[int]:
             return ["abc".index(c) for c in text if c in "abc"]
@@ -273,8 +287,12 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("letters")
 async def test_embeddings_in_both_forms(start: Start) -> None:
     async with start() as gateway:
-        plain = (await gateway.client.post("/v1/embeddings", json={"input": ["aab", "c" * 30_000], "model": embed.MODEL})).json()
-        packed = (await gateway.client.post("/v1/embeddings", json={"input": "aab", "encoding_format": "base64"})).json()
+        plain = (
+            await gateway.client.post("/v1/embeddings", json={"input": ["aab", "c" * 30_000], "model": embed.MODEL})
+        ).json()
+        packed = (
+            await gateway.client.post("/v1/embeddings", json={"input": "aab", "encoding_format": "base64"})
+        ).json()
         vector = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
         assert np.allclose(vector, plain["data"][0]["embedding"])
         assert np.allclose(vector, np.array([2, 1, 0]) / 5**0.5)

@@ -33,7 +33,10 @@ async def test_a_tenant_hears_its_own_and_what_concerns_all() -> None:
         b'event: decision\ndata: {"n":2}\n\n',
         b'event: config\ndata: {"n":3}\n\n',
     ]
-    assert [await anext(acme) for _ in range(2)] == [b'event: decision\ndata: {"n":2}\n\n', b'event: config\ndata: {"n":3}\n\n']
+    assert [await anext(acme) for _ in range(2)] == [
+        b'event: decision\ndata: {"n":2}\n\n',
+        b'event: config\ndata: {"n":3}\n\n',
+    ]
 
 
 async def test_a_slow_listener_loses_the_oldest_and_is_told() -> None:
@@ -57,7 +60,7 @@ async def test_a_listener_that_leaves_is_forgotten() -> None:
 async def test_closing_ends_the_streams_after_what_is_queued() -> None:
     hub = Hub()
     stream = await opened(hub)
-    hub.publish("decision", lambda: {})
+    hub.publish("decision", dict)
     hub.close()
     async with asyncio.timeout(5):
         assert [event async for event in stream] == [b"event: decision\ndata: {}\n\n"]

@@ -21,7 +21,9 @@ def test_a_key_is_its_tenant() -> None:
     assert KEYS.scope(b"Bearer sk-o") is None
 
 
-@pytest.mark.parametrize("header", [b"", b"sk-a", b"Basic sk-a", b"Bearer", b"Bearer ", b"Bearer sk-", b"Bearer sk-aa", b"Bearer \xff"])
+@pytest.mark.parametrize(
+    "header", [b"", b"sk-a", b"Basic sk-a", b"Bearer", b"Bearer ", b"Bearer sk-", b"Bearer sk-aa", b"Bearer \xff"]
+)
 def test_anything_else_is_unauthorized(header: bytes) -> None:
     with pytest.raises(Unauthorized):
         KEYS.tenant(header)

@@ -22,8 +22,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteLedger]:
         tenant = "rare" if i in (3, 650) else "acme"
         ledger.put(
             Decision(
-                id=f"d{i}", at=float(i), tenant=tenant, session="", model="auto", considered=(), chosen="x", policy="", snapshot="",
-                config="", seed=0,
+                id=f"d{i}", at=float(i), tenant=tenant, session="", model="auto", considered=(), chosen="x",
+                policy="", snapshot="", config="", seed=0,
             )
         )  # fmt: skip
         ticket = ledger.put(Outcome(decision=f"d{i}", at=float(i), candidate="x", steps=()))

@@ -9,7 +9,9 @@ YES, NO, UNKNOWN = Capability.YES, Capability.NO, Capability.UNKNOWN
 
 
 def candidate(name: str, window: int | None, **capabilities: Capability) -> Candidate:
-    return Candidate(name=name, provider="p", model=name, profile=Profile(context_window=window, capabilities=capabilities))
+    return Candidate(
+        name=name, provider="p", model=name, profile=Profile(context_window=window, capabilities=capabilities)
+    )
 
 
 POOL = (

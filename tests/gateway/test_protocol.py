@@ -14,9 +14,12 @@ from .conftest import Running, Script, Start
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "hi"}]}).encode()
 
+CHUNKED = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
 
 def post(body: bytes = BODY, headers: bytes = b"", version: bytes = b"1.1") -> bytes:
-    return b"POST /v1/chat/completions HTTP/%b\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n%b" % (version, headers, len(body), body)
+    head = b"POST /v1/chat/completions HTTP/%b\r\nhost: x\r\n%bcontent-length: %d\r\n\r\n"
+    return head % (version, headers, len(body)) + body
 
 
 async def talk(gateway: Running, *sent: bytes, pause: float = 0.0) -> bytes:
@@ -73,7 +76,7 @@ async def test_expect_continue(start: Start) -> None:
         (post(headers=b"x-much: " + b"a" * 5000 + b"\r\n"), 431),
         (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", 431),
         (post(b"x" * 3000), 413),
-        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nbb8\r\n" + b"x" * 3000, 413),
+        (CHUNKED + b"bb8\r\n" + b"x" * 3000, 413),
         (b"GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n", 405),
         (post(headers=b"content-length: 3\r\n"), 400),
     ],

@@ -53,7 +53,9 @@ def chosen(service: Service) -> str | None:
 async def test_a_right_file_serves_from_the_next_decision_on(service: Service, tmp_path: Path) -> None:
     assert chosen(service) == "second"
     before = service.front.hash
-    await rewritten(service, tmp_path / "interlock.yaml", CONFIG.replace("name: second", "name: another").replace("0.5", "0.9"))
+    await rewritten(
+        service, tmp_path / "interlock.yaml", CONFIG.replace("name: second", "name: another").replace("0.5", "0.9")
+    )
     assert service.reload.error == ""
     assert chosen(service) == "first"
     assert set(service.models) == {"auto", "first", "another"}

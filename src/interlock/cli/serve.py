@@ -17,9 +17,15 @@ LEVELS = ("debug", "info", "warning", "error")
 
 def serve(
     host: str | None = typer.Option(None, help="Address to listen on; default: the configuration's, else 127.0.0.1."),
-    port: int | None = typer.Option(None, min=0, max=65535, help="Port; 0 takes a free one. Default: the configuration's, else 8400."),
-    config: Path | None = typer.Option(None, "--config", "-c", help="interlock.yaml; default: what the environment offers."),
-    ledger: Path | None = typer.Option(None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."),
+    port: int | None = typer.Option(
+        None, min=0, max=65535, help="Port; 0 takes a free one. Default: the configuration's, else 8400."
+    ),
+    config: Path | None = typer.Option(
+        None, "--config", "-c", help="interlock.yaml; default: what the environment offers."
+    ),
+    ledger: Path | None = typer.Option(
+        None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."
+    ),
     log_level: str = typer.Option("warning", help=f"One of {', '.join(LEVELS)}."),
     as_json: bool = typer.Option(False, "--json", help="Print the start banner as one line of JSON."),
 ) -> None:
@@ -104,7 +110,9 @@ def warnings(known: dict[str, Any]) -> list[str]:
     if known["pocket"]:
         found.append("The embedded pocket pool answers: very small models for small tasks, no general assistants.")
     if known["pocket"] and "embedded" in known["because"]:
-        found.append("Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, or write an interlock.yaml to route among others.")
+        found.append(
+            "Set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, or write an interlock.yaml to route among others."
+        )
     if not known["keys"] and not any(f"//{name}:" in known["url"] for name in ("127.0.0.1", "localhost", "[::1]")):
         found.append("Anybody who reaches this address may use it: no keys are configured (server.keys).")
     return found

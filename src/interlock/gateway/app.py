@@ -54,14 +54,17 @@ class SecurityHeaders:
 def build(service: Service, endpoints: Mapping[tuple[str, str], Endpoint], hot: Iterable[str]) -> Starlette:
     """The application: `endpoints` maps (method, path) to what answers there; a document becomes JSON.
 
-    `hot` are the paths that the connection answers itself; they are only known here to be named when a path is misspelt.
+    `hot` are the paths that the connection answers itself; they are only known here to be named when a path is
+    misspelt.
     """
     known = sorted({path for _, path in endpoints} | set(hot))
 
     def missing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            return _json(404, as_json(NotFound(f"no path {request.url.path!r} here; {nearest(request.url.path, known)}")))
+            return _json(
+                404, as_json(NotFound(f"no path {request.url.path!r} here; {nearest(request.url.path, known)}"))
+            )
         problem = RequestError(f"{request.method} {request.url.path}: {error.detail}", code=_code(error.status_code))
         return _json(error.status_code, as_json(problem), error.headers)
 

@@ -1,9 +1,9 @@
 """POST /v1/chat/completions: parse, route, forward. Also the response headers every routed answer carries.
 
 `x-interlock-id` names the decision (allocated before anything else is done), `x-interlock-model` the candidate that
-answers, `x-interlock-pool: pocket` says that the embedded pool did; a whole answer of known
-price has its cost in USD in `x-interlock-cost`. With `x-interlock-explain: 1` the answer's JSON has one
-more field `interlock`, the explanation; in a stream it is in the first chunk. Fields nobody knows come through both ways.
+answers, `x-interlock-pool: pocket` says that the embedded pool did; a whole answer of known price has its cost in
+USD in `x-interlock-cost`. With `x-interlock-explain: 1` the answer's JSON has one more field `interlock`, the
+explanation; in a stream it is in the first chunk. Fields nobody knows come through both ways.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Chat:
                 await run.aclose()
         except InterlockError as error:
             _give_error(exchange, error, identity)
-        except Exception as error:  # noqa: BLE001 - logged with its traceback, and the client is told
+        except Exception as error:
             log.exception("request %s failed", parsed.request.id, exc_info=error)
             problem = f"an internal error; the server's log has the details under {parsed.request.id}"
             _give_error(exchange, InterlockError(problem), identity)
@@ -101,5 +101,6 @@ def _explained(raw: bytes, parsed: parse.Parsed, run: Run) -> bytes:
     if not parsed.explain or not body.endswith(b"}"):
         return raw
     comma = b"," if body[:-1].rstrip() != b"{" else b""
-    return b"".join((body[:-1], comma, b'"interlock":', msgspec.json.encode(explain.decision(run.decision, True)), b"}"))
-
+    return b"".join(
+        (body[:-1], comma, b'"interlock":', msgspec.json.encode(explain.decision(run.decision, True)), b"}")
+    )

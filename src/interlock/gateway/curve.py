@@ -1,14 +1,14 @@
 """GET /v1/curve: what routing earned over time, against what every fixed candidate would have earned.
 
-Only decisions that were judged count. Utility is the objective's own, with the measured score, cost, latency and energy in
-the place of their estimates. What a fixed candidate would have earned on a prompt that went to another one is not
-known; it is estimated without bias, doubly robustly, from what the ledger keeps of each decision: the estimates for all
-candidates as they were before the answer, and the probability of each of being chosen,
+Only decisions that were judged count. Utility is the objective's own, with the measured score, cost, latency and
+energy in the place of their estimates. What a fixed candidate would have earned on a prompt that went to another
+one is not known; it is estimated without bias, doubly robustly, from what the ledger keeps of each decision: the
+estimates for all candidates as they were before the answer, and the probability of each of being chosen,
 
     v(a) = u(a) + [a answered] / p(a) x (measured utility - u(a)),      1 / p(a) capped at CAP
 
-where u(a) is the utility estimated at the time. The cap trades a little bias for much variance. A candidate that the guards
-ruled out for a prompt has no value there.
+where u(a) is the utility estimated at the time. The cap trades a little bias for much variance. A candidate that
+the guards ruled out for a prompt has no value there.
 
 Source: Dudik, Langford and Li, "Doubly Robust Policy Evaluation and Learning", ICML 2011.
 """
@@ -48,17 +48,19 @@ def curve(pasts: Sequence[Past], utility: Utility, points: int = 40) -> dict[str
         "until": [min(part.stop, len(pasts)) for part in bins],
         "served": _series(served[:, None], bins)[0],
         "fixed": dict(zip(names, _series(fixed, bins), strict=True)),
-        "method": f"measured utility of what was served; doubly robust estimate for fixed candidates, weights capped at {CAP:g}",
+        "method": f"served: measured utility; fixed: doubly robust estimate, weights capped at {CAP:g}",
     }
 
 
 def values(pasts: Sequence[Past], names: Sequence[str], utility: Utility) -> tuple[Array, Array]:
-    """Measured utility (n,), and the doubly robust value of each named candidate (n, k), NaN where it was not permitted."""
+    """Measured utility (n,), and each candidate's doubly robust value (n, k), NaN where it was not permitted."""
     served, fixed, start = np.full(len(pasts), np.nan), np.full((len(pasts), len(names)), np.nan), 0
     for own, group in groupby(pasts, key=lambda past: past.names):
         rows = list(group)
         columns = [names.index(name) for name in own]
-        served[start : start + len(rows)], fixed[start : start + len(rows), columns] = _same_candidates(rows, own, utility)
+        served[start : start + len(rows)], fixed[start : start + len(rows), columns] = _same_candidates(
+            rows, own, utility
+        )
         start += len(rows)
     return served, fixed
 
@@ -98,7 +100,9 @@ def _series(table: Array, bins: Sequence[slice]) -> list[dict[str, list[float | 
         series.append(
             {
                 "mean": [float(part.mean()) if len(part) else None for part in parts],
-                "standard_error": [float(part.std(ddof=1) / math.sqrt(len(part))) if len(part) > 1 else None for part in parts],
+                "standard_error": [
+                    float(part.std(ddof=1) / math.sqrt(len(part))) if len(part) > 1 else None for part in parts
+                ],
             }
         )
     return series

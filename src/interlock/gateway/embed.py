@@ -44,7 +44,9 @@ class Embeddings:
         self._service.keys.tenant(exchange.headers.get(b"authorization", b""))
         body = parse.convert(parse.document(exchange.body), EmbeddingsBody)
         if body.model != MODEL:
-            raise NotFound(f"{body.model!r} makes no embeddings here; use {MODEL!r}", param="model", code="model_not_found")
+            raise NotFound(
+                f"{body.model!r} makes no embeddings here; use {MODEL!r}", param="model", code="model_not_found"
+            )
         texts = _texts(body.input)
         if body.dimensions not in (None, self.encoder.dim):
             problem = f"dimensions: {MODEL} has {self.encoder.dim}, not {body.dimensions}"

@@ -40,7 +40,7 @@ async def model(service: Service, request: Request) -> Any:
 
 
 async def one_decision(service: Service, request: Request) -> Any:
-    """The explanation: the decision, how it went, what was said of it. `prompt` and `answer` only where they are kept."""
+    """The decision, how it went, what was said of it; `prompt` and `answer` only where they are kept."""
     tenant, name = service.keys.scope(_key(request)), request.path_params["id"]
     case = await service.router.ledger.explain(name)
     if tenant is not None and case.decision.tenant != tenant:
@@ -66,7 +66,13 @@ async def recent_rows(service: Service, request: Request) -> Any:
     rows = await asyncio.to_thread(latest, service.router.ledger, limit, before, kind, tenant)
     return {
         "rows": [
-            {"seq": row.seq, "at": row.at, "kind": row.kind, "hash": row.hash.hex(), "record": records.document(row.record)}
+            {
+                "seq": row.seq,
+                "at": row.at,
+                "kind": row.kind,
+                "hash": row.hash.hex(),
+                "record": records.document(row.record),
+            }
             for row in rows
         ],
         "next": rows[-1].seq if len(rows) == limit else None,

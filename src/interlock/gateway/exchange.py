@@ -1,7 +1,8 @@
 """One request on the data plane and the response to it: bytes in, bytes out, no ASGI in between.
 
-An exchange is made by the connection (`protocol.py`) once a request's headers are in, and handed to a handler when its
-body is complete. Responses are written as ready bytes; a stream is one HTTP chunk per `write`, so each event leaves at once.
+An exchange is made by the connection (`protocol.py`) once a request's headers are in, and handed to a handler when
+its body is complete. Responses are written as ready bytes; a stream is one HTTP chunk per `write`, so each event
+leaves at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() 
 
 
 def header(name: bytes, value: str) -> bytes:
-    """One response header line. Control characters and what latin-1 lacks are replaced, so a value cannot end the line."""
+    """One response header line. Control characters and what latin-1 lacks are replaced: no value ends the line."""
     clean = value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
     return name + b": " + clean.encode("latin-1", "replace") + b"\r\n"
 
@@ -100,7 +101,7 @@ class Exchange:
         self._finish()
 
     def _send(self, data: bytes) -> None:
-        """The event loop makes a system call of every write, so a burst of events is gathered; none waits for a timer."""
+        """The event loop makes a system call of every write, so a burst of events is gathered; there is no timer."""
         if not self._pending:
             self.connection.loop.call_soon(self._flush)
         self._pending.append(data)

@@ -1,4 +1,4 @@
-"""What the gateway itself takes from a configuration: keys, the models on offer, and what may be shown of the settings."""
+"""What the gateway itself takes from a configuration: keys, models on offer, what may be shown of the settings."""
 
 from __future__ import annotations
 

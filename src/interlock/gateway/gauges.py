@@ -1,4 +1,4 @@
-"""What metrics say of the present, looked up at each scrape: breakers, the ledger's queue, the snapshot's age, listeners."""
+"""What metrics say of the present, looked up at each scrape: breakers, ledger, snapshot, listeners."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ class Gauges(Collector):
     def _snapshot(self) -> Metric:
         router = self._service.router
         published = {version: at for version, _, at, _ in router.ledger.snapshots()}
-        family = GaugeMetricFamily("interlock_snapshot_age_seconds", "Since the serving snapshot was published; absent before one.")
+        family = GaugeMetricFamily(
+            "interlock_snapshot_age_seconds", "Since the serving snapshot was published; absent before one."
+        )
         if (at := published.get(router.served.snapshot)) is not None:
             family.add_metric((), time.time() - at)
         return family
 
     def _breakers(self) -> Metric:
-        family = GaugeMetricFamily("interlock_breaker_state", "1 for the state a candidate is in.", labels=("candidate", "state"))
+        family = GaugeMetricFamily(
+            "interlock_breaker_state", "1 for the state a candidate is in.", labels=("candidate", "state")
+        )
         for name, breaker in self._service.breakers().items():
             for state in STATES:
                 family.add_metric((name, state), float(state == breaker["breaker"]))

@@ -1,7 +1,7 @@
-"""The recent past in compact form: the last few thousand decisions with their outcomes and scores, folded from ledger rows.
+"""The recent past in compact form: the last few thousand decisions with outcomes and scores, folded from the ledger.
 
-It is read from the ledger when somebody looks (`/v1/pool`, `/v1/curve`), never on the way of a request, so it also shows what
-happened before the last restart and through other processes that write to the same ledger.
+It is read from the ledger when somebody looks (`/v1/pool`, `/v1/curve`), never on the way of a request, so it also
+shows what happened before the last restart and through other processes that write to the same ledger.
 """
 
 from __future__ import annotations

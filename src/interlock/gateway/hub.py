@@ -49,7 +49,7 @@ class Hub:
         return len(self._listeners)
 
     def publish(self, kind: str, document: Callable[[], Any], tenant: str | None = None) -> None:
-        """Tell everyone who may know. `document` is only called when somebody listens; call from the event loop's thread.
+        """Tell everyone who may know. `document` is only called when somebody listens. For the event loop's thread.
 
         An event of a `tenant` goes to that tenant's listeners and to those who see all; without one, to everybody.
         """

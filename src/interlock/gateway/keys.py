@@ -1,4 +1,4 @@
-"""Static API keys: which tenant a caller is. Without any configured key everybody is let in and names a tenant freely."""
+"""Static API keys: which tenant a caller is. Without any key everybody is let in, as the tenant they name."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ class Keys:
         return None if operator else tenant
 
     def operator(self, authorization: bytes) -> None:
-        """Let only those pass who may steer the gateway. Raises `Unauthorized`, and `NotFound` for other tenants' keys."""
+        """Let only operators pass. Raises `Unauthorized`, and `NotFound` for other tenants' keys."""
         if self.scope(authorization) is not None:
             raise NotFound("this path is for operators: use a key that has `operator: true` in the configuration")
 
     def _holder(self, authorization: bytes) -> tuple[str, bool]:
         scheme, _, secret = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not secret:
-            raise Unauthorized("send a key: the header 'Authorization: Bearer <key>' is missing", code="missing_api_key")
+            raise Unauthorized(
+                "send a key: the header 'Authorization: Bearer <key>' is missing", code="missing_api_key"
+            )
         holder = self._holders.get(_digest(secret.strip()))
         if holder is None:
             raise Unauthorized("this key is not known here")

@@ -19,7 +19,7 @@ LONG = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 class Metrics:
-    """What is counted as it happens; `watch` adds what is only looked up at a scrape. Call from the event loop's thread.
+    """What is counted as it happens; `watch` adds what is looked up at a scrape. For the event loop's thread.
 
     Each field is a metric's `labels`, memoised: finding a child by its labels costs more than counting.
     """
@@ -34,10 +34,14 @@ class Metrics:
         self._refusals = self._counter("interlock_refusals", "Refused requests, under each guard in the way.", "guard")
         self._decision_seconds = self._histogram("interlock_decision_seconds", "Time to decide one request.", SHORT)()
         self._signal_seconds = self._counter("interlock_signal_seconds", "Time spent reading a signal.", "signal")
-        self._steps = self._counter("interlock_steps", "Calls to candidates; error is empty for none.", "candidate", "error")
+        self._steps = self._counter(
+            "interlock_steps", "Calls to candidates; error is empty for none.", "candidate", "error"
+        )
         self._tokens = self._counter("interlock_tokens", "Tokens as the providers count them.", "candidate", "kind")
         self._cost = self._counter("interlock_cost_usd", "What the answers cost, in USD.", "candidate")
-        self._answer_seconds = self._histogram("interlock_answer_seconds", "Time a whole answer took.", LONG, "candidate")
+        self._answer_seconds = self._histogram(
+            "interlock_answer_seconds", "Time a whole answer took.", LONG, "candidate"
+        )
         self._ttft_seconds = self._histogram("interlock_ttft_seconds", "Time to the first token.", LONG, "candidate")
         self._feedback = self._counter("interlock_feedback", "Feedback recorded.", "kind")
         self._reloads = self._counter("interlock_config_reloads", "Reloads of the configuration.", "result")

@@ -1,8 +1,8 @@
 """GET /v1/models: what a caller may name in `model`, with honest capabilities.
 
-A virtual model (`auto`) is a set of candidates to choose among; a candidate is also a model of its own name, which still
-has to pass every guard. A virtual model can do what at least one of its candidates can; it is `unknown` when nobody says yes
-but somebody might.
+A virtual model (`auto`) is a set of candidates to choose among; a candidate is also a model of its own name, which
+still has to pass every guard. A virtual model can do what at least one of its candidates can; it is `unknown` when
+nobody says yes but somebody might.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def catalogue(virtual: Mapping[str, Sequence[str]], candidates: Sequence[Candida
     }
     entries = {name: _entry(name, created, "interlock", _virtual(members)) for name, members in sets.items()}
     return entries | {
-        candidate.name: _entry(candidate.name, created, candidate.provider, _single(candidate)) for candidate in candidates
+        candidate.name: _entry(candidate.name, created, candidate.provider, _single(candidate))
+        for candidate in candidates
     }
 
 

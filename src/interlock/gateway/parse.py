@@ -1,7 +1,7 @@
-"""Bytes of a chat request -> `types.Request`, or a `RequestError` that says which field is wrong and what would be right.
+"""Bytes of a chat request -> `types.Request`, or a `RequestError` that says what is wrong and what would be right.
 
-Only the fields that routing needs are checked here. Everything else the caller sent stays in `Request.body` untouched and
-reaches the provider, fields of providers we have never heard of included.
+Only the fields that routing needs are checked here. Everything else the caller sent stays in `Request.body`
+untouched and reaches the provider, fields of providers we have never heard of included.
 
 Extensions, in an `interlock` object of the body (removed before forwarding) or in headers; the body wins:
 
@@ -34,7 +34,13 @@ LIMIT_HEADERS = {
     b"x-interlock-deadline": "deadline",
     b"x-interlock-min-quality": "min_quality",
 }
-PART_NEEDS = {"image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file", "video_url": "video"}
+PART_NEEDS = {
+    "image_url": "image",
+    "input_image": "image",
+    "input_audio": "audio",
+    "file": "file",
+    "video_url": "video",
+}
 
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -95,7 +101,9 @@ def document(body: bytes | bytearray) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(body)
     except UnicodeDecodeError as error:
-        raise RequestError(f"the body is not UTF-8: {error.reason} at byte {error.start}", code="invalid_json") from None
+        raise RequestError(
+            f"the body is not UTF-8: {error.reason} at byte {error.start}", code="invalid_json"
+        ) from None
     except RecursionError:
         raise RequestError("the body's JSON is nested too deeply", code="invalid_json") from None
     except msgspec.DecodeError as error:
@@ -159,7 +167,9 @@ def _check_messages(messages: list[Message]) -> None:
     for index, message in enumerate(messages):
         if message.role not in ROLES:
             hint = nearest(message.role, ROLES)
-            raise RequestError(f"messages[{index}].role: {message.role!r} is no role; {hint}", param=f"messages[{index}].role")
+            raise RequestError(
+                f"messages[{index}].role: {message.role!r} is no role; {hint}", param=f"messages[{index}].role"
+            )
         if message.content is None and message.role in ("system", "developer", "user", "tool"):
             problem = f"messages[{index}].content: a {message.role} message needs content"
             raise RequestError(problem, param=f"messages[{index}].content")
@@ -187,7 +197,9 @@ def _tenant(asked: str, of_the_key: str | None) -> str:
     if of_the_key is None:
         return asked
     if asked and asked != of_the_key:
-        raise RequestError("interlock.tenant: with keys configured the tenant is the key's; leave it out", param="interlock.tenant")
+        raise RequestError(
+            "interlock.tenant: with keys configured the tenant is the key's; leave it out", param="interlock.tenant"
+        )
     return of_the_key
 
 

@@ -1,4 +1,5 @@
-"""GET /v1/pool: each candidate's share of the traffic, accuracy, cost and speed in the recent past, price and breaker."""
+"""GET /v1/pool: each candidate's share of the traffic, accuracy, cost and speed in the recent past, price and
+breaker."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from .history import Past
 UNKNOWN: Mapping[str, Any] = {"breaker": None, "resting": 0.0, "last_error": ""}
 
 
-def pool(candidates: Sequence[Candidate], pasts: Sequence[Past], breakers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def pool(
+    candidates: Sequence[Candidate], pasts: Sequence[Past], breakers: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """One document per candidate. `quality` is the mean score of judged answers; `null`: nobody judged any."""
     answered = [past for past in pasts if past.served is not None]
     failures = Counter(step.candidate for past in pasts if past.outcome for step in past.outcome.steps if step.error)
@@ -46,4 +49,3 @@ def _row(candidate: Candidate, answered: Sequence[Past], failures: int, breaker:
         "capabilities": {name: answer.value for name, answer in sorted(profile.capabilities.items())},
         **breaker,
     }
-

@@ -32,7 +32,8 @@ Observe = Callable[[str, int, float], None]  # name, status, seconds
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Sizes in bytes, times in seconds. `idle`: between requests; `receive`: from the first byte of a request to its last."""
+    """Sizes in bytes, times in seconds. `idle`: between requests; `receive`: from the first byte of a request to
+    its last."""
 
     body: int = 8 * 1024 * 1024
     head: int = 64 * 1024
@@ -162,7 +163,8 @@ class Connection(HttpToolsProtocol):
             self.tasks.add(task)
 
     async def _run(self, exchange: Exchange) -> None:
-        """Carry out one exchange. Whatever goes wrong ends in a response, or, once one has begun, in a closed connection."""
+        """Carry out one exchange. Whatever goes wrong ends in a response, or, once one has begun, in a closed
+        connection."""
         began = self.loop.time()
         try:
             await exchange.handler(exchange)
@@ -172,7 +174,7 @@ class Connection(HttpToolsProtocol):
             raise
         except InterlockError as error:
             self._fail(exchange, error)
-        except Exception as error:  # noqa: BLE001 - logged with its traceback, and the client gets a 500
+        except Exception as error:
             log.exception("a handler failed", exc_info=error)
             self._fail(exchange, InterlockError("an internal error; the server's log has the details"))
         finally:
@@ -213,7 +215,8 @@ class Connection(HttpToolsProtocol):
         self.refuse(RequestError("this is not valid HTTP/1.1", code="invalid_http"))
 
     def refuse(self, error: RequestError, headers: bytes = b"") -> None:
-        """Answer without hearing the request out: the rest is discarded, so that the client can read the answer first."""
+        """Answer without hearing the request out: the rest is discarded, so that the client can read the answer
+        first."""
         self.refused, self.receiving = True, False
         if self.cycle is not None and not self.cycle.response_complete and self._is_started(self.cycle):
             self.transport.abort()  # a response is under way; a second one inside it would be taken for a part of it

@@ -1,7 +1,7 @@
 """Hot reload: the configuration file is looked at once a second, and what it says is served as soon as it is right.
 
-A file with a mistake in it changes nothing: the old configuration goes on serving, and `/v1/config`, the metrics and the open
-pages say what is wrong. Host, port and the limits of connections are read at the start only.
+A file with a mistake in it changes nothing: the old configuration goes on serving, and `/v1/config`, the metrics
+and the open pages say what is wrong. Host, port and the limits of connections are read at the start only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def reload(service: Service, path: Path) -> None:
     except InterlockError as error:
         log.error("the configuration was not reloaded, the old one serves on: %s", error)
         service.reload = Reload(time.time(), error.message)
-    except Exception as error:  # noqa: BLE001 - the watch goes on; the log has the traceback, the page the reason
+    except Exception as error:
         log.exception("the configuration was not reloaded, the old one serves on", exc_info=error)
         service.reload = Reload(time.time(), f"{type(error).__name__}: {error}")
     else:

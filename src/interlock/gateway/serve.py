@@ -19,7 +19,9 @@ BACKLOG = 2048
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises `ConfigError` when the address cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +51,11 @@ def serving(router: Router, listener: socket.socket, watched: Path | None, ready
     background = [watching(watched, own.reload_every_s)] if watched is not None else []
     service = Service(router, front(router.plan.settings, router.plan.candidates), background)
     server = build(
-        service, limits=HttpLimits(body=own.max_body_bytes), grace=own.grace_s, drain=own.drain_s, ready=lambda: ready(url(listener))
+        service,
+        limits=HttpLimits(body=own.max_body_bytes),
+        grace=own.grace_s,
+        drain=own.drain_s,
+        ready=lambda: ready(url(listener)),
     )
     settle_memory()
     server.run(sockets=[listener])

@@ -21,8 +21,8 @@ SWEEP_EVERY = 10  # uvicorn ticks of 0.1 s
 
 
 class Server(uvicorn.Server):
-    """`server.run()` serves until a signal; `drain` is how long (seconds) `/readyz` says no before connections are refused,
-    so that a load balancer can look away first; `ready` is called when requests are answered."""
+    """`server.run()` serves until a signal; `drain` is how long (seconds) `/readyz` says no before connections are
+    refused, so that a load balancer can look away first; `ready` is called when requests are answered."""
 
     def __init__(self, config: uvicorn.Config, service: Service, drain: float, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,4 +1,5 @@
-"""What the handlers share: the router, and what the gateway keeps beside it. Everything here belongs to one event loop."""
+"""What the handlers share: the router, and what the gateway keeps beside it. Everything here belongs to one event
+loop."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
@@ -102,7 +104,11 @@ class Service:
     def config(self) -> dict[str, Any]:
         """The settings that serve, without secrets, and how the last attempt to load them ended."""
         front, last = self.front, self.reload
-        return {"settings": front.settings, "hash": front.hash, "reload": {"at": last.at, "ok": not last.error, "error": last.error}}
+        return {
+            "settings": front.settings,
+            "hash": front.hash,
+            "reload": {"at": last.at, "ok": not last.error, "error": last.error},
+        }
 
     async def owned(self, decision: str, tenant: str | None) -> None:
         """Raises `NotFound` when the decision is another tenant's. `None` owns everything."""
@@ -144,5 +150,4 @@ async def tell_of_snapshots(service: Service) -> None:
         served = service.router.served
         if served.snapshot != known:
             known = served.snapshot
-            document = {"snapshot": known, "degraded": served.degraded, "at": time.time()}
-            service.hub.publish("snapshot", lambda document=document: document)
+            service.hub.publish("snapshot", partial(dict, snapshot=known, degraded=served.degraded, at=time.time()))
