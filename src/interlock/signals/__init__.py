@@ -29,7 +29,8 @@ class _Sources(Mapping[str, type[Any]]):
     """Name to class; a source's module is imported when it is first asked for."""
 
     def __getitem__(self, name: str) -> type[Any]:
-        return cast(type[Any], getattr(import_module(f".{name}", __name__), _CLASSES[name]))
+        attribute = _CLASSES[name]
+        return cast(type[Any], getattr(import_module(f".{name}", __name__), attribute))
 
     def __iter__(self) -> Any:
         return iter(_CLASSES)

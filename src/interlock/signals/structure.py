@@ -84,7 +84,7 @@ _COUNTS: tuple[tuple[str, float], ...] = (
     ("exclamations", 10), ("quotes", 50), ("round", 60), ("square", 60), ("curly", 60), ("angle", 60), ("open", 20),
     ("depth", 12), ("plus", 20), ("minus", 20), ("times", 20), ("slashes", 20), ("equals", 20), ("percent", 20),
     ("currency", 20), ("clock_times", 10), ("logic", 30), ("choices", 12), ("bullets", 50), ("program", 100),
-    ("latex", 50), ("links", 10), ("examples", 10), ("control", 20),
+    ("latex", 50), ("links", 10), ("examples", 10), ("control", 20), ("identifiers", 50),
 )  # fmt: skip
 _SHARES = ("upper_share", "digit_share", "symbol_share", "non_ascii_share")
 _INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
@@ -140,7 +140,7 @@ def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple
         len(_BULLET.findall(text)) if lines > 1 else 0,
         sum(map(_KEYWORDS.__contains__, words)) + sum(map(text.count, _PROGRAM)),
         len(_LATEX.findall(text)) if formula else 0, len(_LINK.findall(text)) if colons or "www" in text else 0,
-        examples, of(b"c"),
+        examples, of(b"c"), sum("_" in word for word in words) if "_" in text else 0,
     ]  # fmt: skip
     symbols = max(0, visible - letters - digits - beyond)
     return counts, (uppers / max(1, letters), digits / visible, symbols / visible, beyond / visible)
