@@ -72,7 +72,12 @@ def _said(error: msgspec.ValidationError, value: Any) -> str:
     text = re.sub(r" - at .*$", "", str(error), flags=re.DOTALL).replace(" | ", "` or `").split(", got ")[0]
     text = re.sub(r"`\w+`", lambda name: _WORDS.get(name[0], name[0]), text)
     shown = "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
-    return f"{text[0].lower()}{text[1:]}, got {'nothing' if value is None else shown}"
+    hint = ""
+    if isinstance(value, int | float) and "a text" in text:
+        hint = "; put it in quotes"
+    elif isinstance(value, str) and "number" in text and re.fullmatch(r"[-+.\deE]*\d", value):
+        hint = "; write its digits out, without quotes"
+    return f"{text[0].lower()}{text[1:]}, got {'nothing' if value is None else shown}{hint}"
 
 
 def _bare(kind: Any) -> Any:
