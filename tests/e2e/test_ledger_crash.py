@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from interlock.errors import NotFound
 from interlock.ledger import Reading, SqliteLedger, verify
 
@@ -51,6 +53,7 @@ def killed_under_load(path: Path, life: int, seconds: float) -> list[tuple[str, 
     return [(id, int(seq)) for id, seq in whole]
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_acknowledged_feedback(tmp_path: Path) -> None:
     path, dice = tmp_path / "ledger.db", random.Random(4)
     acknowledged: list[tuple[str, int]] = []

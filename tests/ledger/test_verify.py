@@ -205,3 +205,18 @@ def dump(path: Path) -> list[Any]:
     content = [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in COLUMNS]
     connection.close()
     return content
+
+
+def test_a_value_of_another_type_is_located(whole: Path) -> None:
+    """STRICT tables refuse it; a flipped byte in a record's header can do it all the same."""
+    connection = sqlite3.connect(whole, isolation_level=None)
+    connection.executescript(
+        "DROP TRIGGER rows_keep; PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_master SET sql = replace(sql, ') STRICT', ')') WHERE name = 'rows';"
+        "PRAGMA writable_schema = RESET;"
+        "UPDATE rows SET body = 5 WHERE seq = 9;"
+    )
+    connection.close()
+    with pytest.raises(LedgerCorrupt, match="another type") as caught:
+        verify(whole)
+    assert caught.value.seq == 9

@@ -19,6 +19,7 @@ app = typer.Typer(help="Look at the ledger, verify it, take it elsewhere, forget
 LEDGER = typer.Option(
     Path(".interlock/ledger.db"), "--ledger", "-l", envvar="INTERLOCK_LEDGER", help="The ledger's file."
 )
+HEADS = ("since", "head", "hash", "anchor")
 JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
@@ -73,13 +74,13 @@ def verify(
 
             facts = msgspec.to_builtins(verify_ledger(ledger, not recent, _anchor(anchor), step))
 
+    facts["anchor"] = f"{facts['head']}:{facts['hash']}"
+
     def say() -> None:
         from rich.console import Console
 
-        listed = ", ".join(f"{count} {name}" for name, count in facts.items() if name not in ("since", "head", "hash"))
-        Console(highlight=False).print(
-            f"[green]verified[/]: {listed}\nanchor: {facts['head']}:{facts['hash']}", soft_wrap=True
-        )
+        listed = ", ".join(f"{count} {name}" for name, count in facts.items() if name not in HEADS)
+        Console(highlight=False).print(f"[green]verified[/]: {listed}\nanchor: {facts['anchor']}", soft_wrap=True)
 
     emit(facts, as_json, say)
 
@@ -266,12 +267,12 @@ def _show_rows(reading: Reading, last: int, kind: str | None, tenant: str | None
         from datetime import datetime
 
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table("row", "at", "kind", "decision", "tenant", "hash")
+        table = Table("row", Column("at", no_wrap=True), "kind", Column("decision", no_wrap=True), "tenant")
         for row in chosen:
-            at = datetime.fromtimestamp(row.at).strftime("%Y-%m-%d %H:%M:%S")
-            table.add_row(str(row.seq), at, row.kind, row.decision, row.tenant, row.hash.hex()[:12])
+            at = datetime.fromtimestamp(row.at).strftime("%m-%d %H:%M:%S")
+            table.add_row(str(row.seq), at, row.kind, row.decision, row.tenant)
         Console().print(table)
 
     emit(facts, as_json, say)

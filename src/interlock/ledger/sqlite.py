@@ -19,7 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -79,13 +79,14 @@ class SqliteLedger(Reading):
         path = Path(path)
         self._payload, self._capacity, self._linger = payload, capacity, linger
         self._writer_lock = WriterLock(path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._writer_lock.release)
             self._appender = Appender(path, checkpoint_every, busy_seconds)
+            undo.callback(self._appender.close)
             super().__init__(path)
+            undo.callback(super().close)
             verify(path, full=False)
-        except BaseException:
-            self._writer_lock.release()
-            raise
+            undo.pop_all()
         self._queue: queue.SimpleQueue[Write | Job | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False

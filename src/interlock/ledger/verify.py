@@ -8,6 +8,7 @@ alone cannot show that its end was cut off; an anchor (seq and hash of a row, ke
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -54,6 +55,8 @@ def verify(
         if error.seq:
             raise
         raise LedgerCorrupt(f"unreadable after row {reached[0]}: {error}", reached[0] + 1) from error
+    except (TypeError, ValueError, AttributeError, struct.error) as error:
+        raise LedgerCorrupt(f"a value after row {reached[0]} is of another type: {error}", reached[0] + 1) from error
 
 
 class _Verification:
