@@ -102,7 +102,9 @@ def test_an_exploration_that_ignores_permission_is_noticed() -> None:
 
 
 def test_an_exploration_that_prefers_the_first_is_noticed() -> None:
-    assert {"equals_are_treated_equally", "what_is_not_finite_gets_exactly_zero", "rows_sum_to_one"} <= broken(checks.for_exploration, First)
+    assert {"equals_are_treated_equally", "what_is_not_finite_gets_exactly_zero", "rows_sum_to_one"} <= broken(
+        checks.for_exploration, First
+    )
 
 
 class Mute:

@@ -54,19 +54,22 @@ class Consumption:
         ttft: float | None,
         energy: float | None,
     ) -> None:
-        """Fold one answered call. `prompt_tokens` is our own count of the request, 0 when it is not known."""
-        out = usage.output
-        if out > 0:
-            self._tokens.partial_fit(vector[None, :], [candidate], [math.log1p(out)])
-        if prompt_tokens > 0 and usage.input > 0:
+        """Fold one answered call. `prompt_tokens` is our own count of the request, 0 when it is not known.
+
+        A measurement that is missing, not finite or not above 0 is no measurement.
+        """
+        if usage.output > 0:
+            self._tokens.partial_fit(vector[None, :], [candidate], [math.log1p(usage.output)])
+        if usage.input > 0 and _measured(prompt_tokens):
             self._rate("input", candidate, math.log(usage.input / prompt_tokens))
-        if ttft is not None and 0 < ttft < math.inf:
+        if ttft is not None and _measured(ttft):
             self._rate("ttft", candidate, math.log(ttft))
-        if latency is not None and out > 0 and 0 < latency < math.inf:
-            # Without a measured first token the whole latency counts as generation.
-            self._rate("seconds", candidate, math.log(max(latency - (ttft or 0.0), 1e-6) / out))
-        if energy is not None and out > 0 and 0 < energy < math.inf:
-            self._rate("joules", candidate, math.log(energy / out))
+        else:
+            ttft = 0.0  # then the whole latency counts as generation
+        if usage.output > 0 and latency is not None and _measured(latency):
+            self._rate("seconds", candidate, math.log(max(latency - ttft, 1e-6) / usage.output))
+        if usage.output > 0 and energy is not None and _measured(energy):
+            self._rate("joules", candidate, math.log(energy / usage.output))
 
     def predict(self, contexts: Sequence[Context], candidates: Sequence[Candidate], vectors: Array) -> Expected:
         """What each request would consume with each candidate. `vectors` are the contexts', (n, d), finite."""
@@ -131,6 +134,10 @@ class Consumption:
             if weight:
                 rates[i] = math.exp(total / weight)
         return rates
+
+
+def _measured(value: float) -> bool:
+    return 0.0 < value < math.inf
 
 
 def _column(profiles: Sequence[Profile], name: str) -> Array:

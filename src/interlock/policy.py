@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
@@ -21,6 +22,8 @@ from .estimators import Estimator
 from .exploration import Exploration, usable
 from .objectives import LimitRows, Objective
 from .types import Array, Candidate, Context, Estimate, Mask, Usage, Vector
+
+log = logging.getLogger("interlock.policy")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,8 @@ class Policy:
         """Fold one event. One that cannot be learnt is counted in `skipped`; the fold goes on."""
         reason = self._unlearnable(event)
         if reason:
+            if reason not in self.skipped:
+                log.warning("an event about %s cannot be learnt: %s (counted from here on)", event.candidate, reason)
             self.skipped[reason] = self.skipped.get(reason, 0) + 1
         elif event.kind == "score":
             self.estimator.partial_fit(event.vector[None, :], [event.candidate], [event.score], [event.weight])
@@ -115,6 +120,8 @@ class Policy:
         if event.kind == "score":
             if not np.isfinite([event.score, event.weight]).all():
                 return "score not finite"
+            if not 0.0 <= event.score <= 1.0:
+                return "score outside [0, 1]"
             if event.weight < 0 and not self.revocable:
                 return "revocation not possible"
         return ""

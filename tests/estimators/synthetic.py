@@ -61,11 +61,13 @@ def make_world(seed: int, n: int, price: float = 3000.0, blur: float = 1.0) -> W
         thinks.append(0)
     task, level = rng.integers(0, TASKS, n), rng.integers(1, LEVELS + 1, n)
     hardness = level[:, None] + rng.normal(0.0, 0.4, (n, 1)) + rng.normal(0.0, 0.3, (n, len(names)))
-    quality = (np.array(ability)[:, task].T > hardness).astype(np.float64)
+    quality = (hardness < np.array(ability)[:, task].T).astype(np.float64)
     scratch = rng.uniform(2.0, 12.0, TASKS)[task] * level
     tokens = np.round(2.0 + level[:, None] + np.array(thinks) * scratch[:, None] + rng.uniform(0, 2, quality.shape))
     candidates = tuple(
-        Candidate(name=name, provider="test", model=size, profile=Profile(price_in=PRICES[size], price_out=PRICES[size]))
+        Candidate(
+            name=name, provider="test", model=size, profile=Profile(price_in=PRICES[size], price_out=PRICES[size])
+        )
         for size, name in names
     )
     return World(candidates, _vectors(rng, task, level, blur), quality, tokens, price)
@@ -79,7 +81,9 @@ def _vectors(
     centres, drifts = rng.normal(size=(TASKS, d)), rng.normal(size=(TASKS, d))
     templates = rng.normal(size=(TASKS, TEMPLATES, d))
     height = (level - 4.5) / 2.3
-    embedding = centres[task] + 0.4 * height[:, None] * drifts[task] + 0.7 * templates[task, rng.integers(0, TEMPLATES, n)]
+    embedding = (
+        centres[task] + 0.4 * height[:, None] * drifts[task] + 0.7 * templates[task, rng.integers(0, TEMPLATES, n)]
+    )
     embedding += 0.7 * blur * rng.normal(size=(n, d))
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     slopes, offsets = rng.uniform(0.0, 0.3, (TASKS, 8)), rng.normal(0.0, 0.5, (TASKS, 8))

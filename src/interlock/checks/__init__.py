@@ -4,8 +4,8 @@
     def test_my_estimator(check):
         check()
 
-A factory is anything that, called without arguments, gives a fresh member. A check raises `AssertionError` and says what
-was promised and not kept.
+A factory is anything that, called without arguments, gives a fresh member. A check raises `AssertionError` and says
+what was promised and not kept.
 """
 
 from __future__ import annotations

@@ -62,7 +62,10 @@ def candidates_have_no_order(factory: Factory) -> None:
 def requests_do_not_mix(factory: Factory) -> None:
     for utility, std, permitted in cases(4):
         whole = factory().probabilities(utility, std, permitted)
-        rows = [factory().probabilities(utility[i : i + 1], std[i : i + 1], permitted[i : i + 1]) for i in range(len(utility))]
+        rows = [
+            factory().probabilities(utility[i : i + 1], std[i : i + 1], permitted[i : i + 1])
+            for i in range(len(utility))
+        ]
         assert np.allclose(np.concatenate(rows), whole, atol=1e-9), "a request's probabilities are its own"
 
 

@@ -37,7 +37,8 @@ def only_removes_with_a_reason(factory: Factory) -> None:
         for index, reason in guard.check(context, POOL):
             assert 0 <= index < len(POOL), f"an objection names a candidate of the pool, not number {index}"
             assert reason.guard == guard.name, f"a reason names its guard, {guard.name!r}, not {reason.guard!r}"
-            assert reason.code and reason.detail, "a reason has a code for machines and a sentence for people"
+            assert reason.code, "a reason has a code for machines"
+            assert reason.detail, "a reason has a sentence for people"
 
 
 def asks_the_same_answers_the_same(factory: Factory) -> None:

@@ -61,9 +61,7 @@ class Posterior:
         return stack
 
 
-def posterior(
-    names: Sequence[str], gram: Array, moment: Array, spread: Array, noise: float, share: float
-) -> Posterior:
+def posterior(names: Sequence[str], gram: Array, moment: Array, spread: Array, noise: float, share: float) -> Posterior:
     """From sums (k, d, d) and (k, d); `spread` (d,) is the prior variance of each weight, `noise` the targets' std.
 
     Callers give the names sorted, so that no order of arrival matters.

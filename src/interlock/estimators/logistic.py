@@ -95,5 +95,3 @@ class Logistic(Estimator):
         mean = np.zeros(width)
         mean[0] = float(logits(np.array([self.default]))[0])
         return Weights(mean, np.diag(spread))
-
-

@@ -1,0 +1,67 @@
+"""Published systems as compositions, one line each: estimator, objective, exploration, and where it was published.
+
+A block is what stands under `policy:` in interlock.yaml. Only the choosing is here: a system that also executes in its
+own way (votes, probes, cascades) says so in docs/systems.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from .errors import ConfigError, nearest
+from .estimators import ESTIMATORS
+from .exploration import EXPLORATIONS
+from .objectives import OBJECTIVES
+from .policy import Policy
+
+Block = Mapping[str, Any]
+Member = TypeVar("Member")
+
+
+class Preset(NamedTuple):
+    """`kind` names a member of the family; every other key is a parameter of its constructor."""
+
+    estimator: Block
+    objective: Block
+    exploration: Block
+    source: str
+
+
+def _p(estimator: Block | str, objective: Block | str, exploration: Block | str, source: str) -> Preset:
+    blocks = ({"kind": part} if isinstance(part, str) else part for part in (estimator, objective, exploration))
+    return Preset(*blocks, source)
+
+
+def _k(kind: str, **parameters: Any) -> Block:
+    return {"kind": kind, **parameters}
+
+
+PRESETS: dict[str, Preset] = {
+    "default": _p("ridge", "weighted", _k("thompson", scale=0.4), "measured on the embedded pool, docs/decisions.md"),
+    "greenserv": _p(_k("ridge", share=0.0), _k("weighted", energy=0.01), _k("ucb", width=0.1), "arXiv 2601.17551"),
+    "linucb": _p(_k("ridge", share=0.0), "weighted", "ucb", "arXiv 1003.0146"),
+    "linear_thompson": _p(_k("ridge", share=0.0), "weighted", "thompson", "arXiv 1209.3352"),
+    "kernel_ucb": _p(_k("kernel", share=0.0), "weighted", "ucb", "arXiv 1309.6869"),
+    "radar": _p("item_response", "chebyshev", "greedy", "arXiv 2509.25426"),
+    "avengers": _p(_k("clusters", groups=64, warm_up=1024), "weighted", "greedy", "arXiv 2505.19797"),
+    "routerbench_knn": _p(_k("knn", neighbours=40), "weighted", "greedy", "arXiv 2403.12031"),
+    "avr": _p("logistic", _k("cheapest_above", quality=0.8), "greedy", "the rule AVR applies after its probe"),
+    "best_mean": _p("constant", "weighted", _k("epsilon", rate=0.1), "Sutton & Barto (2018), section 2.2"),
+}
+
+
+def build(name: str) -> Policy:
+    """The policy of a preset, untrained. Raises `ConfigError` for a name that does not exist."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; {nearest(name, list(PRESETS))}")
+    preset = PRESETS[name]
+    return Policy(
+        _member(ESTIMATORS, preset.estimator),
+        _member(OBJECTIVES, preset.objective),
+        _member(EXPLORATIONS, preset.exploration),
+    )
+
+
+def _member(family: Mapping[str, type[Member]], block: Block) -> Member:
+    return family[block["kind"]](**{name: value for name, value in block.items() if name != "kind"})
