@@ -80,7 +80,7 @@ def receive(sock: socket.socket) -> bytes:
 
 
 def closed(target: Target, connections: int, seconds: float, stream: bool = False) -> tuple[int, float]:
-    """Requests answered and seconds taken, with `connections` requests always under way."""
+    """Requests answered (at least one) and seconds taken, with `connections` requests always under way."""
     request = target.request(stream)
     socks = {sock.fileno(): sock for sock in (target.connect() for _ in range(connections))}
     buffers = dict.fromkeys(socks, b"")
@@ -90,7 +90,7 @@ def closed(target: Target, connections: int, seconds: float, stream: bool = Fals
     for sock in socks.values():
         sock.sendall(request)
     began, done = time.perf_counter(), 0
-    while (now := time.perf_counter()) - began < seconds:
+    while (now := time.perf_counter()) - began < seconds or not done:
         for fd, _ in poll.poll(1):
             data = socks[fd].recv(65536)
             if not data:

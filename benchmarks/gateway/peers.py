@@ -75,7 +75,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    name: str, command: list[str], target: Target, log: Path, core: int | None, patience: float = 90
+    name: str, command: list[str], target: Target, log: Path, core: int | None, patience: float = 240
 ) -> Iterator[Peer]:
     """A process, from its first answer on; bound to one core where the machine has more than one."""
     began = time.perf_counter()
