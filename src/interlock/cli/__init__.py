@@ -1,7 +1,8 @@
 """The command line. One file a verb; a verb's heavy imports are inside its functions.
 
-Exit codes: 0 done; 1 the answer is no (a refusal, a failed experiment); 2 wrong usage; 3 wrong configuration;
-4 the ledger does not verify; 5 a provider or the gateway failed; 130 interrupted.
+Exit codes: 0 done; 1 the answer is no (a refusal, an experiment that falls short); 2 wrong usage, or the gateway says
+the request is wrong; 3 wrong configuration; 4 the ledger cannot be used or does not verify; 5 a provider failed, or no
+gateway answers; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import typer
 
 from ..errors import ConfigError, InterlockError, LedgerError, ProviderError, Refused, RequestError
+from .output import complain
 
 VERBS = ("serve", "route", "chat", "pool", "check", "feedback", "version")
 GROUPS = ("ledger", "learner", "pocket", "lab")
@@ -26,7 +28,7 @@ EXIT: tuple[tuple[type[InterlockError], int], ...] = (
 
 
 def build() -> typer.Typer:
-    """The whole command tree: `VERBS` are commands with a function of their name, `GROUPS` have an `app` of their own."""
+    """The whole command tree: `VERBS` are functions of their name, `GROUPS` have an `app` of their own."""
     app = typer.Typer(
         name="interlock",
         help="Context-aware routing for LLM applications. Start with [bold]interlock serve[/bold].",
@@ -47,7 +49,7 @@ def main() -> None:
     try:
         build()()
     except InterlockError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        complain(error)
         sys.exit(next((code for kind, code in EXIT if isinstance(error, kind)), 1))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -13,18 +13,23 @@ def check(
     config: Path = typer.Argument(Path("interlock.yaml"), help="The configuration to validate."),
     as_json: bool = typer.Option(False, "--json", help="Print the validated settings as JSON, secrets left out."),
 ) -> None:
-    """Validate a configuration: names, types, prices, rules, secrets. Exit code 3 and one precise message if it is wrong.
+    """Validate a configuration: names, types, prices, rules, secrets.
+
+    Exit code 3 if it is wrong, and one message: file, line, what is wrong and what would be right.
 
     Example: [bold]interlock check interlock.yaml[/bold]
     """
     from rich.console import Console
 
-    from ..config import load
+    from ..config import load, redacted
 
     settings = load(config)
-    facts = {"file": str(config), "hash": settings.hash, "candidates": [candidate.name for candidate in settings.candidates]}
+    facts = {"file": str(config), "hash": settings.hash, "settings": redacted(settings)}
     emit(
         facts,
         as_json,
-        lambda: Console().print(f"[green]{config} is right[/]: {len(settings.candidates)} candidates, hash {settings.hash[:12]}"),
+        lambda: Console(highlight=False).print(
+            f"[green]{config} is right[/]: {len(settings.candidates)} candidates, hash {settings.hash[:12]}",
+            soft_wrap=True,
+        ),
     )

@@ -12,29 +12,38 @@ from .remote import URL, call
 
 
 def pool(url: str = URL, as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """Show every candidate: share of traffic, quality from feedback, cost, latency and circuit breaker."""
+    """Show every candidate: share of traffic, quality from feedback, cost, latency and circuit breaker.
+
+    Example: [bold]interlock pool --url http://127.0.0.1:8400[/bold]
+    """
     document = call(url, "/v1/pool")
 
     def show() -> None:
         from rich.console import Console
         from rich.table import Table
 
-        from .render import money, number
+        from .render import milliseconds, money, number
 
         table = Table("candidate", "share", "quality", "mean cost", "latency", "breaker", "USD/M in", "USD/M out")
         for row in document["candidates"]:
-            value = {key: math.nan if row.get(key) is None else row[key] for key in ("share", "quality", "cost", "latency")}
+            value = {
+                key: math.nan if row.get(key) is None else row[key] for key in ("share", "quality", "cost", "latency")
+            }
             price: dict[str, Any] = row.get("price") or {}
             table.add_row(
                 row["name"],
                 f"{number(100 * value['share'], 1)}%",
                 number(value["quality"]),
                 money(value["cost"]),
-                f"{number(1000 * value['latency'], 0)} ms",
-                row.get("breaker", ""),
-                str(price.get("in", "?")),
-                str(price.get("out", "?")),
+                milliseconds(value["latency"]),
+                row.get("breaker") or "",
+                _price(price.get("in")),
+                _price(price.get("out")),
             )
         Console().print(table)
 
     emit(document, as_json, show)
+
+
+def _price(usd: float | None) -> str:
+    return "?" if usd is None else f"{usd:.4g}"

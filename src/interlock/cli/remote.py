@@ -5,36 +5,67 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any, NamedTuple
 
 import msgspec
 import typer
 
-from ..errors import RequestError, Unreachable
+from ..errors import Garbled, InterlockError, ProviderError, Refused, RequestError, Unreachable
 
 URL = typer.Option("http://127.0.0.1:8400", "--url", envvar="INTERLOCK_URL", help="Where the gateway listens.")
+PATIENCE = 120.0  # seconds
+
+
+class Reply(NamedTuple):
+    """A gateway's answer: its JSON, and its headers (looked up in any case)."""
+
+    document: Any
+    headers: Mapping[str, str]
 
 
 def call(url: str, path: str, body: Any = None) -> Any:
-    """GET, or POST when there is a body; the decoded JSON.
+    """`ask`, when only the JSON matters."""
+    return ask(url, path, body).document
 
-    Sends `INTERLOCK_KEY` as bearer token when set. Raises `Unreachable` when nothing answers, `RequestError` with the
-    gateway's own message when it says no.
+
+def ask(url: str, path: str, body: Any = None) -> Reply:
+    """GET, or POST when there is a body. Sends `INTERLOCK_KEY` as bearer token when set.
+
+    Raises `Unreachable` when nothing answers, `Garbled` when it is no gateway that answers; when the gateway says no,
+    `Refused`, `RequestError` or, for what is not the caller's fault, `ProviderError`, with its own message.
     """
     headers = {"content-type": "application/json"}
     if key := os.environ.get("INTERLOCK_KEY"):
         headers["authorization"] = f"Bearer {key}"
     data = None if body is None else msgspec.json.encode(body)
+    address = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url.rstrip("/") + path, data, headers), timeout=120) as response:
-            return msgspec.json.decode(response.read())
+        request = urllib.request.Request(address + path, data, headers)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return Reply(msgspec.json.decode(response.read()), response.headers)
     except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
-        try:
-            message = msgspec.json.decode(text)["error"]["message"]
-        except (msgspec.DecodeError, KeyError, TypeError):
-            message = text[:300]
-        raise RequestError(f"{url}{path} answered {error.code}: {message}") from error
+        raise _denied(f"{address}{path}", error.code, error.read()) from error
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
-        raise Unreachable(f"no gateway answers at {url} ({reason}); start one with `interlock serve`, or give --url") from error
+        raise Unreachable(
+            f"no gateway answers at {address} ({reason}); start one with `interlock serve`, or give --url"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, HTTPException) as error:
+        raise Garbled(f"{address} answers, but not as a gateway does; give its --url") from error
+    except ValueError as error:
+        raise RequestError(f"{url!r} is no address of a gateway: {error}", param="url") from error
+
+
+def _denied(where: str, status: int, content: bytes) -> InterlockError:
+    """The gateway's own error, as far as it can be told from its document."""
+    try:
+        error = msgspec.json.decode(content)["error"]
+        message, reasons = str(error["message"]), error.get("reasons")
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
+        message, reasons = content[:300].decode(errors="replace").strip() or "nothing", None
+    if reasons:
+        return Refused(reasons)
+    text = f"{where} answered {status}: {message}"
+    return ProviderError(text) if status >= 500 or status == 429 else RequestError(text)

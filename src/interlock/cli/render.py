@@ -1,9 +1,10 @@
-"""A decision as a person reads it: signals, candidates with reasons, estimates and probabilities, and the choice."""
+"""A decision as a person reads it: signals, candidates with estimates and probabilities, reasons, the choice."""
 
 from __future__ import annotations
 
 import math
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,31 +21,51 @@ def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "?"
 
 
+def milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if math.isfinite(seconds) else "?"
+
+
 def signals_line(decision: Decision) -> Text:
-    facts = (f"{signal.name}={_short(signal.value)}" for signal in decision.signals.values() if signal.value not in (None, ""))
-    return Text("signals  " + "  ".join(facts), style="dim")
+    known = [signal for signal in decision.signals.values() if signal.value not in (None, "")]
+    return Text("signals  " + "  ".join(f"{signal.name}={_short(signal.value)}" for signal in known), style="dim")
 
 
 def _short(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def candidates_table(decision: Decision) -> Table:
-    """Chosen first, then permitted by utility, then forbidden with their reasons."""
-    table = Table("candidate", "quality", "cost", "latency", "utility", "p", "standing", expand=False)
-    for row in sorted(decision.considered, key=lambda row: (row.candidate != decision.chosen, not row.permitted, -_finite(row))):
+    """Chosen first, then permitted by utility, then forbidden."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("candidate", no_wrap=True)
+    for column in ("quality", "cost", "latency", "utility", "p"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for row in sorted(decision.considered, key=lambda row: _rank(decision, row)):
         chosen = row.candidate == decision.chosen
         table.add_row(
             f"{'-> ' if chosen else ''}{row.candidate}",
             f"{number(row.quality)} ± {number(row.quality_std)}",
             money(row.cost),
-            f"{number(row.latency * 1000, 0)} ms",
+            milliseconds(row.latency),
             number(row.utility, 3),
-            number(row.probability),
-            row.grade if row.permitted else f"{row.grade}: " + "; ".join(reason.detail for reason in row.reasons),
+            number(row.probability) if row.permitted else "-",
             style="bold green" if chosen else "" if row.permitted else "dim",
         )
     return table
+
+
+def objections(decision: Decision) -> list[Text]:
+    """What stands against the forbidden, one line for all against whom the same stands."""
+    against: dict[str, list[str]] = {}
+    for row in decision.considered:
+        if not row.permitted:
+            said = f"{row.grade}: " + "; ".join(reason.detail for reason in row.reasons)
+            against.setdefault(said, []).append(row.candidate)
+    return [Text(f"{', '.join(names)}: {said}") for said, names in against.items()]
+
+
+def _rank(decision: Decision, row: Considered) -> tuple[bool, bool, float]:
+    return row.candidate != decision.chosen, not row.permitted, -_finite(row)
 
 
 def _finite(row: Considered) -> float:
@@ -59,7 +80,7 @@ def why(decision: Decision) -> Text:
     sentence = f"{chosen.candidate} was chosen with probability {number(chosen.probability)}"
     if second is not None:
         sentence += f"; {second.candidate} came second: " + lacking(chosen, second)
-    return Text(sentence + (f"  [{decision.degraded}]" if decision.degraded else ""))
+    return Text(sentence + (f"  (degraded: {decision.degraded})" if decision.degraded else ""))
 
 
 def lacking(chosen: Considered, second: Considered) -> str:
@@ -68,11 +89,12 @@ def lacking(chosen: Considered, second: Considered) -> str:
     if second.quality < chosen.quality - 0.005:
         parts.append(f"{chosen.quality - second.quality:.2f} less expected quality")
     if second.cost > chosen.cost * 1.02:
-        parts.append(f"{second.cost / chosen.cost:.1f}x the cost" if chosen.cost > 0 else f"{money(second.cost)} against nothing")
+        times = f"{second.cost / chosen.cost:.1f}x the cost" if chosen.cost > 0 else ""
+        parts.append(times or f"{money(second.cost)} against nothing")
     if second.utility > chosen.utility:
         parts.append("nothing: this was exploration")
     return ", ".join(parts) or "about the same in every respect"
 
 
 def decision_view(decision: Decision) -> RenderableType:
-    return Group(signals_line(decision), candidates_table(decision), why(decision))
+    return Group(signals_line(decision), candidates_table(decision), *objections(decision), why(decision))

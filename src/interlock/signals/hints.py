@@ -1,4 +1,4 @@
-"""Hints: what the caller says about the request, e.g. from the header `x-interlock-hint: task=code`."""
+"""Hints: what the caller says about the request, e.g. from the header `x-interlock-hints: task=code`."""
 
 from __future__ import annotations
 
