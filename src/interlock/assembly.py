@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .config import Settings, from_document, load
-from .config.load import secret
 from .config.document import Document
+from .config.load import secret
 from .config.settings import CandidateSettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
@@ -23,12 +23,13 @@ from .learning.trust import Trust as JudgeTrust
 from .ledger import SqliteLedger
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
+from .plan import Plan, Served
 from .policy import Policy
 from .providers import PROVIDERS, Provider, close_all
 from .providers import Limits as HttpLimits
-from .plan import Plan, Served
 from .router import Router
-from .signals import Reader, build as build_reader
+from .signals import Reader
+from .signals import build as build_reader
 from .types import Candidate, Capability, Limits, Profile
 
 R = TypeVar("R", bound=Router)
@@ -88,11 +89,21 @@ def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner
     if not settings.learner.enabled:
         return None
     own = settings.learner
-    trust = JudgeTrust(sources=own.source_weights, barred=frozenset(settings.providers), earned=own.robust)
-    learner = Learner(
-        router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep
-    )
+    trust = trust_of(settings)
+    learner = Learner(router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep)
     return learner.start()
+
+
+def trust_of(settings: Settings) -> JudgeTrust:
+    """How much each source's and tenant's scores count; models and providers may never judge."""
+    own = settings.learner
+    models = {name for block in settings.candidates for name in (block.name, block.model)}
+    return JudgeTrust(
+        sources=own.source_weights,
+        tenants=own.tenant_weights,
+        barred=frozenset(settings.providers) | models,
+        earned=own.robust,
+    )
 
 
 def build_plan(settings: Settings, *, because: str = "", previous: Plan | None = None) -> Plan:

@@ -12,13 +12,11 @@ if TYPE_CHECKING:
 
 def policy_and_trust(config: Path | None) -> tuple[Policy, Trust]:
     """As the learner of a gateway with this configuration has them. Raises ConfigError."""
-    from ..assembly import build_policy
+    from ..assembly import build_policy, trust_of
     from ..config import from_document, load
-    from ..learning.trust import Trust
     from ..offered import offer
     from ..signals import build
 
     settings = load(config) if config is not None else from_document(offer().document)
-    own = settings.learner
     policy = build_policy(settings, build(settings.signal_names(), settings.signals, settings.vector))
-    return policy, Trust(sources=own.source_weights, barred=frozenset(settings.providers), earned=own.robust)
+    return policy, trust_of(settings)

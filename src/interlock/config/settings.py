@@ -150,6 +150,7 @@ class LearnerSettings(Part, frozen=True):
     interval_s: Positive = 0.2
     keep: Count = 20
     source_weights: dict[str, NotNegative] = {}
+    tenant_weights: dict[str, NotNegative] = {}
     robust: bool = True
 
 
