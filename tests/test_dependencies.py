@@ -31,16 +31,31 @@ BELOW: dict[str, set[str]] = {
     "execution": NOUNS | {"providers", "guards"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy"},
-    "config": NOUNS | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
+    "config": NOUNS
+    | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "policy", "plan"},
-    "router": NOUNS | {"batching", "decision", "plan", "config", "policy", "execution", "ledger", "learning", "assembly"},
+    "router": NOUNS
+    | {"batching", "decision", "plan", "config", "policy", "execution", "ledger", "learning", "assembly"},
     "assembly": NOUNS
-    | {"config", "plan", "offered", "router", "signals", "guards", "estimators", "objectives", "exploration", "consumption", "policy"}
+    | {
+        "config",
+        "plan",
+        "offered",
+        "router",
+        "signals",
+        "guards",
+        "estimators",
+        "objectives",
+        "exploration",
+        "consumption",
+        "policy",
+    }
     | {"providers", "execution", "ledger", "learning", "pocket"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
-    "gateway": NOUNS | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
+    "gateway": NOUNS
+    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them
 

@@ -59,7 +59,9 @@ def reload(router: Router, settings: Settings) -> None:
     """
     plan = build_plan(settings, because=router.plan.because, previous=router.plan)
     policy = build_policy(settings, plan.reader).prepare()
-    learnt_alike = _learning(settings) == _learning(router.plan.settings) and plan.reader.columns == router.plan.reader.columns
+    learnt_alike = (
+        _learning(settings) == _learning(router.plan.settings) and plan.reader.columns == router.plan.reader.columns
+    )
     if router.learner is not None and learnt_alike:
         policy.restore(router.served.policy.state()).prepare()
         served = Served(policy, router.served.snapshot, router.served.degraded)
@@ -107,14 +109,20 @@ def trust_of(settings: Settings) -> JudgeTrust:
 
 
 def build_plan(settings: Settings, *, because: str = "", previous: Plan | None = None) -> Plan:
-    """Everything of a configuration but its policy. Across a reload breakers keep their state, unchanged providers run on."""
+    """Everything of a configuration but its policy.
+
+    Across a reload breakers keep their state, and unchanged providers run on.
+    """
     candidates = tuple(candidate_of(block) for block in settings.candidates)
     board = board_of(settings, previous.board if previous else None)
     board.register(candidate.name for candidate in candidates)
     kept = previous.executor.providers if previous else {}
-    unchanged = {name for name in kept if previous and previous.settings.providers[name] == settings.providers.get(name)}
+    unchanged = {
+        name for name in kept if previous and previous.settings.providers[name] == settings.providers.get(name)
+    }
     providers = {
-        name: kept[name] if name in unchanged else provider_of(name, block) for name, block in settings.providers.items()
+        name: kept[name] if name in unchanged else provider_of(name, block)
+        for name, block in settings.providers.items()
     }
     own = settings.execution
     fallback = Fallback(
@@ -159,7 +167,10 @@ def strategy_of(settings: Settings) -> Strategy:
     own = settings.execution
     if own.strategy == "single":
         return STRATEGIES["single"]()
-    return _member(STRATEGIES, {"kind": own.strategy, "threshold": own.threshold, "stages": own.stages, "max_stages": own.max_stages})  # type: ignore[no-any-return]
+    return _member(
+        STRATEGIES,
+        {"kind": own.strategy, "threshold": own.threshold, "stages": own.stages, "max_stages": own.max_stages},
+    )  # type: ignore[no-any-return]
 
 
 def guards_of(settings: Settings, board: Board) -> Guards:
@@ -247,7 +258,9 @@ def _writable(path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"the ledger's folder {path.parent} cannot be made: {error.strerror}", path="ledger.path") from None
+        raise ConfigError(
+            f"the ledger's folder {path.parent} cannot be made: {error.strerror}", path="ledger.path"
+        ) from None
     return path
 
 

@@ -1,7 +1,7 @@
 """Gather what arrives in one event-loop tick and handle it in one call.
 
-Numpy's call overhead and the cache misses on the policy's matrices are then shared by all requests of the tick. There is
-no timer: a lone request waits for nothing but the end of the current tick.
+Numpy's call overhead and the cache misses on the policy's matrices are then shared by all requests of the tick. There
+is no timer: a lone request waits for nothing but the end of the current tick.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tick(Generic[Item, Result]):
             return
         try:
             results = self._function([item for item, _ in waiting])
-        except Exception as error:  # noqa: BLE001 - handed to every waiter, who raises it
+        except Exception as error:
             log.error("a batch of %d failed", len(waiting), exc_info=error)
             for _, future in waiting:
                 future.set_exception(error)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .policy import Choice
 
 NOT_FINITE = Reason(
-    "policy", "not_finite", "an estimate was not a finite number", "give it a price, or let it be tried so that its estimates exist"
+    "policy",
+    "not_finite",
+    "an estimate was not a finite number",
+    "give it a price, or let it be tried so that its estimates exist",
 )
 
 
@@ -32,8 +35,8 @@ def write_down(
 ) -> Decision:
     """The decision on request `row` of a batch.
 
-    Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently. Only
-    when nothing else is left does the declared default order choose among them, and the decision says `default_order`.
+    Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently.
+    Only when nothing else is left does the declared default order choose among them, and the decision says `default_order`.
     """
     request = context.request
     seed = plan.settings.policy.seed if request.seed is None else request.seed
@@ -47,7 +50,9 @@ def write_down(
     columns = (*(getattr(estimate, name)[row] for name in estimate.__struct_fields__), choice.utility[row], probability)
     considered = tuple(
         Considered(candidate.name, reasons, *numbers)
-        for candidate, reasons, numbers in zip(plan.candidates, standing, np.stack(columns, axis=1).tolist(), strict=True)
+        for candidate, reasons, numbers in zip(
+            plan.candidates, standing, np.stack(columns, axis=1).tolist(), strict=True
+        )
     )
     return Decision(
         id=request.id,

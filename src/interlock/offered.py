@@ -18,7 +18,7 @@ HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
 WORTH = 3000.0
-"""Default trade: what one USD of pocket tokens weighs against a right answer. A pocket answer costs about USD 0.00001 to 0.0001."""
+"""Default trade: what one USD of pocket tokens weighs against a right answer, which costs about USD 0.00001 to 0.0001."""
 
 
 class Offer(NamedTuple):
@@ -39,7 +39,9 @@ def offer(environment: Mapping[str, str] = os.environ, *, only_pocket: bool = Fa
     found, notes = ([], []) if only_pocket else asyncio.run(detect(environment))
     if found:
         return Offer(Document(hosted(found)), "; ".join(one.because for one in found), tuple(notes))
-    return Offer(Document(embedded()), "no key, no Ollama and no interlock.yaml: the embedded pocket pool", tuple(notes))
+    return Offer(
+        Document(embedded()), "no key, no Ollama and no interlock.yaml: the embedded pocket pool", tuple(notes)
+    )
 
 
 def hosted(found: list[Found]) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def embedded() -> dict[str, Any]:
     chosen = best_buys({name: candidate.profile for name, candidate in family.candidates.items()})
     candidates = []
     for name, known in family.candidates.items():
-        if chosen and name not in chosen or not chosen and known.budget not in ("t0", "t1"):
+        if (chosen and name not in chosen) or (not chosen and known.budget not in ("t0", "t1")):
             continue
         price = {"in": known.price_in, "out": known.price_out, "cached": known.price_cached}
         measured = {"quality": known.profile.get("accuracy"), "output_tokens": known.profile.get("completion_tokens")}

@@ -62,7 +62,7 @@ class Router:
         ]
 
     async def start(self, request: Request) -> Run:
-        """Decide, record, begin; iterate the run for the answer. Raises `Refused`, or `Busy` when the ledger is behind."""
+        """Decide, record, begin; iterate the run for the answer. Raises `Refused`; `Busy` when the ledger is behind."""
         decision = await self._decide_in_tick(request)
         recorded = self.ledger.put(decision, request)
         if decision.chosen is None:
@@ -76,7 +76,7 @@ class Router:
         return Answer(run.decision, run.outcome, "".join(chunk.text for chunk in chunks), chunks[-1].raw)
 
     async def feedback(self, feedback: Feedback) -> None:
-        """Returns once it is durable. Raises `NotFound` for an unknown decision, `RequestError` when a model scores itself."""
+        """Returns once durable. Raises `NotFound` for an unknown decision, `RequestError` when a model scores itself."""
         if feedback.source in {name for c in self.plan.candidates for name in (c.name, c.provider, c.model)}:
             raise RequestError(f"{feedback.source!r} is a model: a model may never score itself", param="source")
         if not await self.ledger.knows(feedback.decision):

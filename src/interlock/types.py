@@ -1,8 +1,8 @@
 """The nouns. One file, no I/O, no behaviour beyond what can be derived from the fields.
 
 A `Request` becomes a `Context` (signals and a vector), guards give each `Candidate` its `Reason`s, a policy gives
-`Estimate`s, utilities and probabilities, and all of that is one `Decision`. Carrying it out yields an `Outcome`; people,
-judges and verifiers add `Feedback` later.
+`Estimate`s, utilities and probabilities, and all of that is one `Decision`. Carrying it out yields an `Outcome`;
+people, judges and verifiers add `Feedback` later.
 
 Units everywhere: money in USD (prices in USD per million tokens), time in seconds, energy in joules, quality in [0, 1].
 """
@@ -152,7 +152,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True, gc=False):
-    """Why a guard rules a candidate out: `guard` and `code` for machines, `detail` for people, `remedy` what would help."""
+    """Why a guard rules a candidate out: `guard` and `code` for machines, `detail` and what would help for people."""
 
     guard: str
     code: str
@@ -244,7 +244,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What carrying out a decision cost and gave. `candidate` is the one whose answer was returned; cost sums all steps.
+    """What carrying out a decision cost and gave. `candidate` is the one whose answer was returned; cost sums steps.
 
     `quality` stays `None` until somebody other than the candidate itself has judged the answer.
     """

@@ -45,12 +45,25 @@ def ready(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, *arguments: str, env: dict[str, str] | None = None, patience: float = 60.0) -> Iterator[Gateway]:
-    """`interlock serve` on a free port with a ledger in `folder`. Raises RuntimeError with its log if it does not get ready."""
+def gateway(
+    folder: Path, *arguments: str, env: dict[str, str] | None = None, patience: float = 60.0
+) -> Iterator[Gateway]:
+    """`interlock serve` on a free port with a ledger in `folder`. Raises RuntimeError, with its log, if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     address, log = f"127.0.0.1:{free_port()}", folder / "serve.log"
     host, port = address.split(":")
-    command = [sys.executable, "-m", "interlock", "serve", "--host", host, "--port", port, "--ledger", str(folder / "ledger.db")]
+    command = [
+        sys.executable,
+        "-m",
+        "interlock",
+        "serve",
+        "--host",
+        host,
+        "--port",
+        port,
+        "--ledger",
+        str(folder / "ledger.db"),
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
@@ -60,7 +73,9 @@ def gateway(folder: Path, *arguments: str, env: dict[str, str] | None = None, pa
         deadline = time.monotonic() + patience
         while not ready(running.url):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the gateway did not get ready (exit code {process.poll()}):\n{log.read_text()[-4000:]}")
+                raise RuntimeError(
+                    f"the gateway did not get ready (exit code {process.poll()}):\n{log.read_text()[-4000:]}"
+                )
             time.sleep(0.05)
         yield running
     finally:

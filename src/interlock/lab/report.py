@@ -13,7 +13,7 @@ Verdict = Literal["pass", "short", "info"]
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured number. `low` and `high` bound a 95% interval over seeds; `paper` and `wanted` are shown as given."""
+    """One measured number. `low` and `high` bound a 95% interval over seeds; `paper`, `wanted` are shown as given."""
 
     name: str
     ours: float

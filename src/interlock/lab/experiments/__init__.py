@@ -27,7 +27,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def names() -> dict[str, str]:
     """Experiment name -> the first line of its docstring, read without importing it."""
     files = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
-    return {path.stem.replace("_", "-"): (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0] for path in files}
+    return {
+        path.stem.replace("_", "-"): (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        for path in files
+    }
 
 
 def load(name: str) -> Callable[[Options], Report]:

@@ -1,7 +1,7 @@
 """The gateway learns over HTTP to route nearly as well as a per-prompt oracle, and better than any single model.
 
-Thousands of mixed pocket prompts (paraphrased, task names hidden, all levels) go through a running `interlock serve` with
-`model: "auto"`; a verifier scores every answer through /v1/feedback. Every candidate also answers every prompt, so the
+Thousands of mixed pocket prompts (paraphrased, task names hidden, all levels) go through a running `interlock serve`
+with `model: "auto"`; a verifier scores every answer through /v1/feedback. Every candidate also answers every prompt, so the
 oracle, the fixed candidates, random and cheapest are measured on the same prompts and not estimated.
 
 Utility = quality - PRICE x cost in USD; the learning phase is the first third of the stream, figures are on the rest.
@@ -60,13 +60,19 @@ def run(options: Options) -> Report:
     """Send the streams, answer every prompt with every candidate, compare."""
     n = max(90, int(PROMPTS * options.scale))
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=options.console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=options.console,
     ) as progress:
         streams, tables = [], []
         for seed in options.seeds:
             examples = bench(seed, n, split="test", style="mixed")
             table = answer_all(examples, options.out / "answers", progress, f"seed {seed}: every candidate")
-            streams.append(asyncio.run(serve_and_score(examples, table.names, options.out / f"seed-{seed}", progress, seed)))
+            streams.append(
+                asyncio.run(serve_and_score(examples, table.names, options.out / f"seed-{seed}", progress, seed))
+            )
             tables.append(table)
     return judge(streams, tables, options)
 
@@ -74,7 +80,7 @@ def run(options: Options) -> Report:
 def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, title: str) -> Table:
     """Each candidate's real answer to each prompt, cached by the hash of weights and prompts."""
     from ...offered import embedded
-    from ...pocket import Pool, PocketRequest
+    from ...pocket import PocketRequest, Pool
     from ...pocket.family import SHIPPED
 
     names = [candidate["name"] for candidate in embedded()["candidates"]]
@@ -116,7 +122,11 @@ async def serve_and_score(
 
             async def worker() -> None:
                 for i in todo:
-                    body = {"model": "auto", "messages": [{"role": "user", "content": examples[i].prompt}], "seed": seed * n + i}
+                    body = {
+                        "model": "auto",
+                        "messages": [{"role": "user", "content": examples[i].prompt}],
+                        "seed": seed * n + i,
+                    }
                     answer = await client.post("/v1/chat/completions", json=body)
                     answer.raise_for_status()
                     text = answer.json()["choices"][0]["message"]["content"] or ""
@@ -145,7 +155,10 @@ def judge(streams: Sequence[Stream], tables: Sequence[Table], options: Options) 
     figures = (
         figure("utility / oracle, last two thirds", share, ">= 0.90", bool(share.mean() >= 0.90)),
         figure("utility - best single", gain, "> 0, 95%", bool(enough and over_seeds(gain)[1] > 0)),
-        *(figure(f"utility: {name}", column[name]) for name in ("router", "oracle", "best single", "random", "cheapest")),
+        *(
+            figure(f"utility: {name}", column[name])
+            for name in ("router", "oracle", "best single", "random", "cheapest")
+        ),
         figure("accuracy: router", column["accuracy"]),
         figure("accuracy: best single", column["best accuracy"]),
         figure("cost / best single's cost", column["cost"] / column["best cost"]),
@@ -181,7 +194,7 @@ def compare(stream: Stream, table: Table) -> dict[str, float]:
 
 
 def draw_curve(streams: Sequence[Stream], tables: Sequence[Table], path: Path) -> str:
-    """Rolling utility of the router against the oracle and every fixed candidate, mean over seeds. Also written as JSON."""
+    """Rolling utility of router, oracle and every fixed candidate, mean over seeds; the router's also as JSON."""
     import matplotlib.pyplot as plt
 
     window = max(30, len(streams[0].quality) // 15)
@@ -189,14 +202,22 @@ def draw_curve(streams: Sequence[Stream], tables: Sequence[Table], path: Path) -
     oracle = np.mean([rolling(t.utility.max(axis=1), window) for t in tables], axis=0)
     figure, axes = plt.subplots(figsize=(9, 5))
     for column, name in enumerate(tables[0].names):
-        axes.plot(np.mean([rolling(t.utility[:, column], window) for t in tables], axis=0), lw=0.8, alpha=0.7, label=name)
+        axes.plot(
+            np.mean([rolling(t.utility[:, column], window) for t in tables], axis=0), lw=0.8, alpha=0.7, label=name
+        )
     axes.plot(oracle, "k--", lw=1.2, label="per-prompt oracle")
     axes.plot(router, color="crimson", lw=2.4, label="interlock")
     axes.axvline(len(router) / 3, color="grey", lw=0.6)
-    axes.set(xlabel="requests", ylabel=f"utility, mean of the last {window}", title="first light: learning to route over HTTP")
+    axes.set(
+        xlabel="requests",
+        ylabel=f"utility, mean of the last {window}",
+        title="first light: learning to route over HTTP",
+    )
     axes.legend(fontsize=7, ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=140, bbox_inches="tight")
     plt.close(figure)
-    path.with_suffix(".json").write_text(json.dumps({"window": window, "router": router.tolist(), "oracle": oracle.tolist()}))
+    path.with_suffix(".json").write_text(
+        json.dumps({"window": window, "router": router.tolist(), "oracle": oracle.tolist()})
+    )
     return str(path)
