@@ -158,6 +158,12 @@ MISTAKES: dict[str, Mistake] = {
     "no kind": ("{kind: thompson, scale: 1.0}", "{scale: 1.0}", "policy.exploration", "the key 'kind' is missing"),
     "unknown parameter": ("forgetting:", "forgeting:", "policy.estimator.forgeting", "did you mean 'forgetting'?"),
     "parameter of the wrong type": ("forgetting: 0.998", "forgetting: slow", "policy.estimator.forgetting", "a number"),
+    "parameter out of range": (
+        "{kind: thompson, scale: 1.0}",
+        "{kind: epsilon, rate: 7}",
+        "policy.exploration.rate",
+        "in [0, 1]",
+    ),
     "unknown strategy": ("strategy: cascade", "strategy: casacde", "execution.strategy", "did you mean 'cascade'?"),
     "unknown error code": (
         "provider_timeout",

@@ -115,7 +115,8 @@ def constructed(kind: type[Any], block: Mapping[str, Any], document: Document, p
     except ConfigError as error:
         raise document.error(error.problem, *(error.path.split(".") if error.path else place)) from None
     except (ValueError, TypeError) as error:
-        raise document.error(str(error), *place) from None
+        first = str(error).split(" ")[0]  # such messages begin with the parameter's name
+        raise document.error(str(error), *place, *([first] if first in block else [])) from None
 
 
 def _concrete(hint: Any) -> Any:
