@@ -166,7 +166,7 @@ async def test_metrics_count_what_happened(start: Start) -> None:
             'interlock_feedback_total{kind="score"} 1.0',
             'interlock_signal_seconds_total{signal="structure"}',
             'interlock_guard_seconds_total{guard="addressed"}',
-            "interlock_ledger_queue 0.0",
+            "\ninterlock_ledger_queue ",
             'interlock_config_reloads_total{result="failed"} 0.0',
         ):
             assert line in text
