@@ -36,7 +36,7 @@ def write_down(
     """The decision on request `row` of a batch.
 
     Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently.
-    Only when nothing else is left does the declared default order choose among them, and the decision says `default_order`.
+    Only when nothing else is left does the declared default order choose among them; the decision says so.
     """
     request = context.request
     seed = plan.settings.policy.seed if request.seed is None else request.seed

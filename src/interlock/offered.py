@@ -18,7 +18,7 @@ HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
 WORTH = 3000.0
-"""Default trade: what one USD of pocket tokens weighs against a right answer, which costs about USD 0.00001 to 0.0001."""
+"""Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
 
 
 class Offer(NamedTuple):

@@ -76,7 +76,7 @@ class Router:
         return Answer(run.decision, run.outcome, "".join(chunk.text for chunk in chunks), chunks[-1].raw)
 
     async def feedback(self, feedback: Feedback) -> None:
-        """Returns once durable. Raises `NotFound` for an unknown decision, `RequestError` when a model scores itself."""
+        """Returns once durable. Raises `NotFound` for an unknown decision, `RequestError` if a model scores itself."""
         if feedback.source in {name for c in self.plan.candidates for name in (c.name, c.provider, c.model)}:
             raise RequestError(f"{feedback.source!r} is a model: a model may never score itself", param="source")
         if not await self.ledger.knows(feedback.decision):
