@@ -270,6 +270,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "{foreign}\nEnglish translation:",
     ),
     "extraction": (
+        "Summarise the article in two sentences.\nArticle: {article}\nSummary:",
+        "Give the main points of this text:\n\n{article}",
+        "{article}\n\nWhat are the key details? Be concise.",
+        "Write a short summary of the report below.\n{article}",
+        "TL;DR of the following, please: {article}",
+        "Condense this news story to 50 words: {article}",
         "Extract {fields} from this text {shape}: {document}",
         "List {fields} mentioned below {shape}.\n\n{document}",
         "{document}\n\nReturn {fields} {shape}.",
@@ -322,6 +328,10 @@ class _Fill(dict[str, str]):
         self.rng, self.words = rng, words
 
     def __missing__(self, slot: str) -> str:
+        if slot == "article":
+            return " ".join(
+                self.rng.choices(self.words["document"] + self.words["sentence"], k=self.rng.randint(6, 60))
+            )
         return self.rng.choice(self.words[slot])
 
 

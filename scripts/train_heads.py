@@ -4,7 +4,9 @@
 
 Only tables under MIT or Apache-2.0 are read for training. Classes that no such table holds are taught by generated
 requests, and judged on templates and words that training has not seen; the prompts of the pocket tasks come from their
-training split and are judged on their test split. Writes heads.safetensors and its figures, heads.json.
+training split and are judged on their test split. Data sets that training never sees are judged as well: the classes
+carry over to plain requests, but less to formats unlike any here (long articles, wrapped benchmarks). Writes
+heads.safetensors and its figures, heads.json.
 """
 
 from __future__ import annotations
@@ -51,6 +53,29 @@ SCIENCE = (
     "physics", "chemistry", "biology", "anatomy", "astronomy", "medicine", "genetics", "virology", "nutrition",
     "clinical", "engineering", "computer", "machine_learning", "aging",
 )  # fmt: skip
+ELSEWHERE = {
+    ("greenserv", "gsm8k"): "math", ("greenserv", "winogrande"): "commonsense", ("routerdc7", "humaneval"): "code",
+    ("routerdc7", "mbpp"): "code", ("routerdc7", "arc_easy"): "science", ("routerdc7", "gsm8k"): "math",
+    ("routerarena", "LiveCodeBench"): "code", ("routerarena", "MathQA"): "math", ("routerarena", "AsDiv"): "math",
+    ("routerarena", "MMLUPro_math"): "math", ("routerarena", "MMLUPro_physics"): "science",
+    ("routerarena", "MMLUPro_chemistry"): "science", ("routerarena", "MMLUPro_biology"): "science",
+    ("routerarena", "MMLUPro_engineering"): "science", ("routerarena", "MMLUPro_history"): "humanities",
+    ("routerarena", "MMLUPro_law"): "humanities", ("routerarena", "MMLUPro_psychology"): "humanities",
+    ("routerarena", "QANTA_History"): "humanities", ("routerarena", "WMT19"): "translation",
+    ("greenserv", "cnn_dailymail"): "extraction", ("bfcl", ""): "tool_use",
+}  # fmt: skip
+"""Data sets that training never sees, for judging only: how far the classes carry over to other formats."""
+
+WRAPPERS = (
+    "Please answer the following question.\n\nQuestion: {}\nAnswer:", "{}\n\nThink step by step.", "Question: {}",
+    "Read the text below and do what it asks. Keep it within three sentences.\n\nContext: None\n\n{}",
+    "Choose the correct answer. Give one letter.\n{}\nOptions:\nA. yes\nB. no\nC. both\nD. neither\nAnswer:",
+    "{}\n\nProvide your final answer in \\boxed{{X}}.", "Hello! Could you help me with this? {} Thanks!",
+    "You are a helpful assistant.\n\nUser: {}\nAssistant:",
+    "{}\n\nReply in JSON with the fields \"reasoning\" and \"answer\".",
+)  # fmt: skip
+"""The task stays the same in any wrapper; training prompts are wrapped so that the head does not learn formats."""
+
 DIFFICULTY_TABLES = ("routerbench", "llmrouter9", "zeroeval", "reasoning_gym")
 
 
@@ -111,6 +136,19 @@ def inputs(prompts: Sequence[str]) -> Matrix:
     return np.stack([features(embedding.read(r, seen), structure.read(r, seen)) for r in asked]).astype(np.float64)
 
 
+def reformatted(examples: Sequence[Labelled], x: Matrix, rng: Random) -> tuple[Matrix, NDArray[np.intp]]:
+    """More rows for the open classes, and which examples they stand for: wrapped prompts, and structure swapped.
+
+    Each data set has its own format; a row with the structure of another prompt says that what is asked decides.
+    """
+    general = [i for i, example in enumerate(examples) if example.source != "pocket" and not example.held_out]
+    wrapped = inputs([rng.choice(WRAPPERS).format(examples[i].prompt) for i in general])
+    swapped = np.vstack((x[general], wrapped))
+    others = np.random.default_rng(rng.getrandbits(32)).permutation(len(swapped))
+    swapped[:, -1 - len(Structure.columns) : -1] = swapped[others][:, -1 - len(Structure.columns) : -1]
+    return np.vstack((wrapped, swapped)), np.array(general * 3)
+
+
 def fit_task(x: Matrix, y: NDArray[np.intp], classes: int, penalty: float) -> Matrix:
     """(d + 1, classes) weights of a class-balanced multinomial logistic regression; the bias is not penalised."""
     balance = (len(y) / classes / np.bincount(y, minlength=classes))[y]
@@ -147,13 +185,29 @@ def calibration_error(confidence: Matrix, correct: NDArray[np.bool_]) -> float:
     )
 
 
-def train_task(examples: Sequence[Labelled], x: Matrix, seed: int) -> tuple[tuple[str, ...], Matrix, dict[str, object]]:
+def elsewhere(rows: Sequence[dict[str, str]]) -> dict[str, tuple[list[str], str]]:
+    """Up to 300 prompts and the class of each entry of `ELSEWHERE`, without prompts that training may have seen."""
+    found: dict[str, tuple[list[str], str]] = {}
+    for (dataset, task), label in ELSEWHERE.items():
+        chosen = [r["prompt"] for r in rows if r["dataset"] == dataset and r["task"].startswith(task)]
+        unseen = [prompt for prompt in chosen if held(prompt) or dataset != "routerdc7"]
+        found[f"{dataset} {task}".strip()] = (unseen[:300], label)
+    return found
+
+
+def train_task(
+    examples: Sequence[Labelled], x: Matrix, rows: Sequence[dict[str, str]], seed: int
+) -> tuple[tuple[str, ...], Matrix, dict[str, object]]:
     classes = tuple(sorted({e.label for e in examples}, key=lambda name: (name.startswith("pocket_"), name)))
     y = np.array([classes.index(e.label) for e in examples])
     test = np.array([e.held_out for e in examples])
     tune = ~test & (np.random.default_rng(seed).random(len(y)) < 0.1)
     fit = ~test & ~tune
-    weights = fit_task(x[fit], y[fit], len(classes), penalty=3e-5)
+    more, origin = reformatted(examples, x, Random(seed))
+    kept = fit[origin]
+    weights = fit_task(
+        np.vstack((x[fit], more[kept])), np.concatenate((y[fit], y[origin[kept]])), len(classes), penalty=3e-5
+    )
     weights /= temperature(x[tune] @ weights, y[tune])
     p = np.exp(log_softmax(x[test] @ weights, axis=1))
     right = p.argmax(1) == y[test]
@@ -166,6 +220,14 @@ def train_task(examples: Sequence[Labelled], x: Matrix, seed: int) -> tuple[tupl
         "accuracy_by_source": {s: round(float(right[sources == s].mean()), 4) for s in sorted(set(sources))},
         "recall_by_class": {c: round(float(right[y[test] == i].mean()), 3) for i, c in enumerate(classes)},
         "calibration_error": round(calibration_error(p.max(1), right), 4),
+        "accuracy_elsewhere": {
+            name: [
+                round(float(((inputs(prompts) @ weights).argmax(1) == classes.index(label)).mean()), 3),
+                len(prompts),
+            ]
+            for name, (prompts, label) in elsewhere(rows).items()
+            if prompts
+        },
     }
     return classes, weights, card
 
@@ -235,7 +297,7 @@ def main() -> None:
     scores = {row["query_id"]: row["score_mean"] for row in grouped if row["score_count"] >= 5}
     examples = list(labelled(rows, Random(args.seed)))
     print(f"{len(examples)} labelled prompts, {len(scores)} scored ones")
-    classes, weights, task_card = train_task(examples, inputs([e.prompt for e in examples]), args.seed)
+    classes, weights, task_card = train_task(examples, inputs([e.prompt for e in examples]), rows, args.seed)
     ridge, difficulty_card = train_difficulty(rows, scores)
     save_file(
         {
