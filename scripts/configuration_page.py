@@ -256,7 +256,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "interval_s": "between looks at the ledger",
             "keep": "snapshots kept for rollback",
             "source_weights": "how much a source of feedback counts; 1 when not listed",
-            "robust": "let sources earn trust by agreeing with others",
+            "tenant_weights": "how much a tenant's feedback counts; see `robust` for those not listed",
+            "robust": "tenants that are not listed earn their weight by agreeing with others; off: each counts 1",
         },
     ),
     (
@@ -370,7 +371,7 @@ def parameters(kind: type[Any]) -> str:
     shown = []
     for field in fields(kind):
         if field.init and field.repr:
-            default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+            default = field.default_factory() if field.default is MISSING else field.default  # type: ignore[operator]
             shown.append(f"`{field.name}: {json.dumps(default)}`")
     return ", ".join(shown)
 
