@@ -22,8 +22,9 @@ log = logging.getLogger("interlock.gateway")
 def watching(path: Path, every: float = 1.0) -> Background:
     """A background of a service: reloads `path` whenever its content has changed; looks every `every` seconds."""
 
+    watch = Watch(path)  # from now on, so that no change is missed while the gateway starts
+
     async def run(service: Service) -> None:
-        watch = await asyncio.to_thread(Watch, path)
         while True:
             await asyncio.sleep(every)
             if await asyncio.to_thread(watch.changed):
