@@ -15,7 +15,7 @@ from .config.settings import CandidateSettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Executor, Fallback, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, Strategy
 from .exploration import EXPLORATIONS
 from .guards import Access, Addressed, Board, CapabilityGuard, Guard, Guards, Health, LimitsGuard, Rule, Rules, Trust
 from .learning.learner import Learner
@@ -165,12 +165,9 @@ def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
 
 def strategy_of(settings: Settings) -> Strategy:
     own = settings.execution
-    if own.strategy == "single":
-        return STRATEGIES["single"]()
-    return _member(
-        STRATEGIES,
-        {"kind": own.strategy, "threshold": own.threshold, "stages": own.stages, "max_stages": own.max_stages},
-    )  # type: ignore[no-any-return]
+    if own.strategy == "cascade":
+        return Cascade(threshold=own.threshold, stages=own.stages, max_stages=own.max_stages)
+    return STRATEGIES[own.strategy]()
 
 
 def guards_of(settings: Settings, board: Board) -> Guards:

@@ -17,7 +17,7 @@ HERE = Path("interlock.yaml")
 HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
-WORTH = 3000.0
+WORTH = 1000.0
 """Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
 
 
@@ -93,7 +93,7 @@ def embedded() -> dict[str, Any]:
     return {
         "providers": {"pocket": {"kind": "pocket"}},
         "candidates": candidates,
-        "vector": ["tokens", "structure", "embedding"],
+        "vector": ["tokens", "structure", "task", "difficulty", "embedding"],
         "policy": {
             "estimator": {"kind": "ridge", "forgetting": 0.998},
             "objective": {"kind": "weighted", "quality": 1.0, "cost": WORTH},

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ...offered import WORTH, embedded
 from ...pocket.mix import bench
 from ...pocket.tasks import Example
 from ...types import Array
@@ -30,8 +31,8 @@ from . import Options
 
 PROMPTS = 3000
 CONCURRENT = 16
-PRICE = 3000.0
-"""Utility lost per USD: 100 tokens of `small` (USD 1.27 per million) cost 0.38."""
+PRICE = WORTH
+"""Utility lost per USD."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,6 @@ def run(options: Options) -> Report:
 
 def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, title: str) -> Table:
     """Each candidate's real answer to each prompt, cached by the hash of weights and prompts."""
-    from ...offered import embedded
     from ...pocket import PocketRequest, Pool
     from ...pocket.family import SHIPPED
 
