@@ -50,7 +50,7 @@ class Reader:
         for source, span in zip(self.sources, self._spans, strict=True):
             try:
                 reading = source.read(request, seen)
-                if source.columns:
+                if span.stop > span.start:
                     numbers[span] = reading.columns
                     if not np.isfinite(numbers[span]).all():
                         raise ArithmeticError(f"columns not finite: {reading.columns!r}")
