@@ -22,7 +22,9 @@ def mean(name: str, weights: dict[tuple[str, int], float]) -> float:
 def test_reachable_targets_are_met_within_the_bounds() -> None:
     weights = choose(ACCURACY, CELLS, TARGETS)
     assert sum(weights.values()) == pytest.approx(1)
-    assert all(0.25 / 4 - 1e-9 <= weight <= 4 / 4 + 1e-9 for weight in weights.values())
+    for cell, weight in weights.items():
+        even = 1 / 6 if cell[0] == "hard" else 1 / 3
+        assert 0.25 * even - 1e-9 <= weight <= 4 * even + 1e-9
     assert 0.4 - 1e-6 <= mean("small", weights) <= 0.6 + 1e-6
     assert mean("large", weights) >= 0.9 - 1e-6
     assert mean("large", weights) - mean("small", weights) >= TARGETS.enough - 1e-6
@@ -30,8 +32,14 @@ def test_reachable_targets_are_met_within_the_bounds() -> None:
 
 def test_an_unreachable_top_is_missed_by_as_little_as_possible() -> None:
     weights = choose(ACCURACY, CELLS, Targets("small", "large", (), band=(0.0, 1.0), top=1.0))
-    bound = 0.25 / 4
-    assert mean("large", weights) == pytest.approx((1 - 3 * bound) * 1.0 + bound * (0.95 + 0.9 + 0.3))
+    middle, hard = 0.25 / 3, 0.25 / 6
+    best = (1 - middle - 2 * hard) * 1.0 + middle * 0.95 + hard * (0.9 + 0.3)
+    assert mean("large", weights) == pytest.approx(best)
+
+
+def test_the_even_mix_is_kept_where_it_meets_the_targets() -> None:
+    weights = choose(ACCURACY, CELLS, Targets("small", "large", (("small", "large"),), band=(0.0, 1.0), top=0.5))
+    assert weights == pytest.approx({("easy", 1): 1 / 3, ("middle", 1): 1 / 3, ("hard", 1): 1 / 6, ("hard", 2): 1 / 6})
 
 
 def test_wilson_interval_against_published_values() -> None:

@@ -59,7 +59,7 @@ def test_n_gram_ids_stop_at_document_borders() -> None:
 
 def test_cached_generation_equals_the_full_pass(model: PocketLM) -> None:
     prompts = [[1, 40, 50, 4], [1, 60, 70, 80, 4], [1, 41, 51, 4]]
-    for prompt, completion in zip(prompts, generate(model, prompts, limit=8), strict=True):
+    for prompt, completion in zip(prompts, generate(model, prompts, limits=[8, 8, 8]), strict=True):
         ids = list(prompt)
         for token in completion:
             with torch.inference_mode():

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from interlock.pocket import mix
-from interlock.pocket.calibrate import Candidate, Table, candidates, freeze, measure, write
+from interlock.pocket.calibrate import CELLS, Candidate, Table, candidates, cell_examples, freeze, measure, write
 from interlock.pocket.config import SIZES
-from interlock.pocket.ladder import Ladder, best_buys, climb, falls_with_level, plot
+from interlock.pocket.ladder import Ladder, best_buys, climb, falls_with_level, gain, plot
 from interlock.pocket.level_mix import Targets
 from interlock.pocket.mix import GENERALIST
 from interlock.pocket.model import tensors
 from interlock.pocket.specialise import RECIPE, SPECIALITIES, specialise
+from interlock.pocket.tasks import Task
 from interlock.pocket.train import FAMILY, Recipe, fit
 from interlock.pocket.weights import load, save, write_manifest
 
 SPECIALIST_BASE = "micro"
-BENCH_PROMPTS = 3000
+BENCH_PROMPTS = 2000
+PROMPTS_ELSEWHERE = 8
+"""Test prompts of each cell on which a specialist is compared with its base outside its domain."""
 
 MEMBERS: tuple[str, ...] = (*FAMILY, *(f"{SPECIALIST_BASE}-{name}" for name in SPECIALITIES))
 """Everything that can be trained, in the order in which it must be."""
@@ -101,6 +105,13 @@ def calibrate(
 def publish(family: Sequence[Candidate], table: Table, weights: Path, figure: Path | None = None) -> Ladder:
     """Check the frozen bench on test prompts and write everything that was measured."""
     ladder = climb(family, mix.bench(0, BENCH_PROMPTS))
+    named = {candidate.name: candidate for candidate in family}
+    everything = [example for cell in CELLS for example in cell_examples(cell, PROMPTS_ELSEWHERE, "test", seed=0)]
+    gains = {
+        name: asdict(gain(named[f"{SPECIALIST_BASE}-t1"], candidate, _studied(candidate), everything))
+        for name, candidate in named.items()
+        if candidate.adapter and candidate.budget == 1
+    }
     generalists = [candidate.name for candidate in family if not candidate.adapter]
     write(
         table,
@@ -109,7 +120,12 @@ def publish(family: Sequence[Candidate], table: Table, weights: Path, figure: Pa
         bench={"prompts": BENCH_PROMPTS, "split": "test", "seed": 0, **ladder.as_json()},
         level_correlation=falls_with_level(table, generalists),
         best_buys=best_buys(table, family),
+        specialists=gains,
     )
     if figure:
         plot(ladder, figure)
     return ladder
+
+
+def _studied(specialist: Candidate) -> Task:
+    return SPECIALITIES[specialist.adapter.removeprefix(f"{SPECIALIST_BASE}-")].shares[0].task

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from interlock.pocket.document import prompt_ids
+from interlock.pocket.document import completion_ids, prompt_ids
 from interlock.pocket.model import Cache, PocketLM
 from interlock.pocket.tasks import Example
 from interlock.pocket.tokenizer import ANS, EOS, PAD, decode
 
 _BATCH = 256
+_SLACK = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +29,30 @@ class Outcome:
 
 
 @torch.inference_mode()
-def generate(model: PocketLM, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
-    """Greedy completions of prompts, each up to its ``<eos>`` or ``limit`` tokens.
+def generate(model: PocketLM, prompts: Sequence[list[int]], limits: Sequence[int]) -> list[list[int]]:
+    """Greedy completions of prompts, each up to its ``<eos>`` or its limit of tokens.
 
-    Prompts of equal length run together, so no padding ever enters attention.
+    Prompts of equal length run together, so no padding ever enters attention; finished rows leave the batch.
     """
     completions: list[list[int]] = [[] for _ in prompts]
     for indices in _equal_lengths(prompts):
         ids = torch.tensor([prompts[index] for index in indices])
         earlier = torch.full((len(indices), 2), PAD)
-        alive = torch.ones(len(indices), dtype=torch.bool)
         cache: Cache | None = None
-        chosen: list[torch.Tensor] = []
-        while len(chosen) < limit and alive.any():
+        while indices:
             logits, cache = model.extend(ids, earlier, cache)
             earlier = torch.cat((earlier, ids), 1)[:, -2:]
-            token = torch.where(alive, logits.argmax(-1), PAD)
-            alive &= token != EOS
-            chosen.append(token)
-            ids = token[:, None]
-        for index, row in zip(indices, torch.stack(chosen, 1).tolist(), strict=True):
-            completions[index] = row[: row.index(EOS) + 1] if EOS in row else row
+            ids = logits.argmax(-1, keepdim=True)
+            going = []
+            for row, (index, token) in enumerate(zip(indices, ids[:, 0].tolist(), strict=True)):
+                completions[index].append(token)
+                if token != EOS and len(completions[index]) < limits[index]:
+                    going.append(row)
+            if len(going) < len(indices):
+                keep = torch.tensor(going, dtype=torch.long)
+                indices = [indices[row] for row in going]
+                ids, earlier = ids[keep], earlier[keep]
+                cache = [(keys[keep], values[keep]) for keys, values in cache]
     return completions
 
 
@@ -59,11 +63,15 @@ def answer_text(completion: Sequence[int]) -> str:
     return decode(ids[last + 1 :])
 
 
-def evaluate(model: PocketLM, examples: Sequence[Example], budget: int, limit: int = 160) -> list[Outcome]:
-    """Generate an answer to every example with a reasoning budget of 0, 1 or 2."""
+def evaluate(model: PocketLM, examples: Sequence[Example], budget: int) -> list[Outcome]:
+    """Generate an answer to every example with a reasoning budget of 0, 1 or 2.
+
+    A completion may be ``_SLACK`` tokens longer than the expected one before it is cut.
+    """
     prompts = [prompt_ids(example.prompt, budget) for example in examples]
+    limits = [len(completion_ids(example.answer, example.scratch, budget)) + _SLACK for example in examples]
     outcomes = []
-    for example, prompt, completion in zip(examples, prompts, generate(model, prompts, limit), strict=True):
+    for example, prompt, completion in zip(examples, prompts, generate(model, prompts, limits), strict=True):
         answer = answer_text(completion)
         correct = example.verify(answer)
         outcomes.append(Outcome(example, answer, correct, len(prompt), len(completion)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interlock.pocket.calibrate import CELLS, Candidate, Table
 from interlock.pocket.evaluate import evaluate
-from interlock.pocket.tasks import TASKS, Example
+from interlock.pocket.tasks import TASKS, Example, Task
 
 USD_PER_PARAMETER_TOKEN = 1e-12
 
@@ -88,6 +89,36 @@ def _room(family: Sequence[Candidate], correct: NDArray[np.bool_], usd: NDArray[
         best_single_usd=float(usd[best].mean()),
         only_specialists=float(special.mean()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A specialist against its base: accuracy on test prompts of its own domain and on those of all others."""
+
+    base_inside: float
+    inside: float
+    base_outside: float
+    outside: float
+
+
+def gain(base: Candidate, specialist: Candidate, own: Task, examples: Sequence[Example], count: int = 400) -> Gain:
+    """Compare ``specialist`` with ``base`` on ``count`` prompts of its ``own`` task, levels as often as in training,
+    and on those of ``examples`` that are of another task and, for facts, about another domain."""
+    rng = Random(f"gain:{own.name}")
+    weights = own.level_weights() if own.level_weights else (1.0,) * len(own.levels)
+    inside: list[Example] = []
+    while len(inside) < count:
+        example = own.example(rng, rng.choices(own.levels, weights)[0], rng.randrange(len(own.forms)))
+        if example.split == "test":
+            inside.append(example)
+    domain = inside[0].domain
+    outside = [example for example in examples if example.domain != domain]
+    scores = [
+        sum(outcome.correct for outcome in evaluate(candidate.model, where, candidate.budget)) / len(where)
+        for where in (inside, outside)
+        for candidate in (base, specialist)
+    ]
+    return Gain(*scores)
 
 
 def wilson(accuracy: float, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -33,7 +33,7 @@ SPECIALITIES = {
 }
 """What each shipped specialist studies: disciplines no generalist saw, and the rarest domains of facts."""
 
-RECIPE = Recipe(2_500_000, lr=4e-3, rows=6, warmup=100, weight_decay=0.0)
+RECIPE = Recipe(1_000_000, "adamw", lr=5e-3, rows=6, warmup=100, weight_decay=0.0)
 """The recipe of every specialist."""
 
 
