@@ -1,8 +1,8 @@
 """The gateway learns over HTTP to route nearly as well as a per-prompt oracle, and better than any single model.
 
 Thousands of mixed pocket prompts (paraphrased, task names hidden, all levels) go through a running `interlock serve`
-with `model: "auto"`; a verifier scores every answer through /v1/feedback. Every candidate also answers every prompt, so the
-oracle, the fixed candidates, random and cheapest are measured on the same prompts and not estimated.
+with `model: "auto"`; a verifier scores every answer through /v1/feedback. Every candidate also answers every prompt, so
+the oracle, the fixed candidates, random and cheapest are measured on the same prompts and not estimated.
 
 Utility = quality - PRICE x cost in USD; the learning phase is the first third of the stream, figures are on the rest.
 """
