@@ -27,6 +27,7 @@ from .trust import Trust
 log = logging.getLogger("interlock.learner")
 
 BREATH = 0.0005  # seconds between pages, so that the event loop gets Python's lock in between
+SHARE = 0.2  # of one core at most: requests come first, so a costly snapshot is published less often
 LAST_GOOD = "last_good"
 
 
@@ -171,11 +172,12 @@ class Learner:
         )
 
     def _work(self) -> None:
-        failures = 0
-        while not self._stop.wait(self._interval * min(2**failures, 64)):
+        failures, spent = 0, 0.0
+        while not self._stop.wait(max(self._interval * min(2**failures, 64), spent * (1.0 / SHARE - 1.0))):
+            began = time.thread_time()
             try:
                 self.step()
-                failures = 0
+                failures, spent = 0, time.thread_time() - began
             except Stopped:
                 return
             except Exception as error:  # noqa: BLE001 - the thread goes on; the status and the log say why
