@@ -140,7 +140,7 @@ def test_what_a_gateway_says_becomes_an_error_of_its_kind(
 
 
 @pytest.mark.parametrize(
-    ("url", "error"), [("ftp:/x", RequestError), ("http://[x", RequestError), (NOBODY, Unreachable)]
+    ("url", "error"), [("http://127.0.0.1:nine", RequestError), ("http://[x", RequestError), (NOBODY, Unreachable)]
 )
 def test_an_address_that_is_none(url: str, error: type[Exception]) -> None:
     with pytest.raises(error):

@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any, NamedTuple
 
 import msgspec
@@ -52,10 +52,12 @@ def ask(url: str, path: str, body: Any = None) -> Reply:
         raise Unreachable(
             f"no gateway answers at {address} ({reason}); start one with `interlock serve`, or give --url"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, HTTPException) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Garbled(f"{address} answers, but not as a gateway does; give its --url") from error
-    except ValueError as error:
+    except (InvalidURL, ValueError) as error:
         raise RequestError(f"{url!r} is no address of a gateway: {error}", param="url") from error
+    except HTTPException as error:
+        raise Garbled(f"{address} answers, but not as a gateway does; give its --url") from error
 
 
 def _denied(where: str, status: int, content: bytes) -> InterlockError:
