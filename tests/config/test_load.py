@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from interlock.config import Document, Settings, from_document, load
 from interlock.errors import ConfigError
@@ -274,6 +276,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # YAML itself
     "not YAML": ("version: 1", "version: [1", "", "not YAML: expected ',' or ']'"),
+    "control character": ("version: 1", "version: \x00 1", "", "not YAML: the character '\\x00' is not allowed"),
     "tag of another language": (
         "version: 1",
         "version: !!python/name:os.system 1",
@@ -334,6 +337,42 @@ def test_a_mistake_of_absence_names_the_line_of_its_block(mistake: str, tmp_path
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, GOOD.replace(right, wrong, 1)), ENVIRONMENT)
     assert caught.value.line == ABSENT[mistake]
+
+
+SCRAPS = [
+    *"[]{}:,|%?-#()'\"\n\t\x00é",
+    "null",
+    "~",
+    "&a",
+    "*a",
+    "!!x",
+    "<<",
+    "yes",
+    "-1",
+    "1e9",
+    "env:",
+    "&&",
+    "signals.pii",
+]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 6), st.sampled_from(SCRAPS)), min_size=1, max_size=3)
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_garbled_file_loads_or_gives_one_message_with_a_line(
+    tmp_path: Path, damage: list[tuple[int, int, str]]
+) -> None:
+    text = GOOD
+    for at, length, scrap in damage:
+        text = text[:at] + scrap + text[at + length :]
+    line, message = 1, ""
+    try:
+        load(write(tmp_path, text), ENVIRONMENT)
+    except ConfigError as error:
+        line, message = error.line, str(error)
+    assert line > 0, message
+    assert "\n" not in message
 
 
 def test_a_secret_never_appears_in_a_message(tmp_path: Path) -> None:

@@ -36,10 +36,13 @@ class Document:
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             data = {} if node is None else document._plain(node, ())
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            problem = getattr(error, "problem", None) or str(error)
-            raise ConfigError(f"not YAML: {problem}", file=str(path), line=mark.line + 1 if mark else 0) from None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            problem = f"the character {chr(error.character)!r} is not allowed"
+            raise ConfigError(f"not YAML: {problem}", file=str(path), line=line) from None
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            raise ConfigError(f"not YAML: {error.problem or error.context}", file=str(path), line=line) from None
         if not isinstance(data, dict):
             raise document.error("the top must be a mapping of settings, like `candidates: [...]`")
         document.data = data
