@@ -30,7 +30,7 @@ bench: .venv/.dev ## the benchmarks, each a ratio against a named peer (ARGS=--s
 	@for script in benchmarks/*.py benchmarks/*/run.py; do [ -f $$script ] && echo "== $$script" && $(BIN)/python $$script $(ARGS) || exit 1; done
 
 docs: .venv/.dev ## regenerate the generated pages of docs/ and run every code block in them
-	@$(BIN)/python scripts/write_docs.py && $(BIN)/python -m pytest tests/test_docs.py
+	@$(BIN)/python scripts/write_docs.py && $(BIN)/python scripts/configuration_page.py && $(BIN)/python scripts/write_examples.py && $(BIN)/python -m pytest tests/test_docs.py
 
 lock: .venv/.base ## pin and hash the dependencies anew from pyproject.toml
 	@$(PIP) install uv

@@ -141,7 +141,10 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="all by default")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--skip-http", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="the smallest model in process only: does it still run?")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.model, arguments.skip_http = ["nano"], True
     before = rss()
     with Pool.load(arguments.model, arguments.weights) as pool:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
