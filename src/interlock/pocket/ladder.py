@@ -129,11 +129,11 @@ def wilson(accuracy: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def falls_with_level(table: Table, names: Sequence[str]) -> dict[str, float]:
-    """Spearman's correlation of level with the mean accuracy of ``names``, for each task."""
+    """Spearman's correlation of level with the mean accuracy of ``names``, for each task that they were taught."""
     from scipy.stats import spearmanr
 
     result = {}
-    for task in {task for task, _ in CELLS}:
+    for task in dict.fromkeys(task for task, _ in CELLS if not TASKS[task].unseen):
         levels = TASKS[task].levels
         means = [np.mean([table[name][task, level].accuracy for name in names]) for level in levels]
         result[task] = float(spearmanr(levels, means).statistic)
