@@ -6,12 +6,15 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from .config import Document
 from .providers import Found, detect
+
+if TYPE_CHECKING:
+    from .pocket.family import PocketCandidate
 
 HERE = Path("interlock.yaml")
 HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
@@ -70,7 +73,7 @@ def embedded() -> dict[str, Any]:
     from .pocket.family import load_family
 
     family = load_family()
-    chosen = best_buys({name: candidate.profile for name, candidate in family.candidates.items()})
+    chosen = best_buys(family.candidates)
     candidates = []
     for name, known in family.candidates.items():
         if (chosen and name not in chosen) or (not chosen and known.budget not in ("t0", "t1")):
@@ -102,11 +105,12 @@ def embedded() -> dict[str, Any]:
     }
 
 
-def best_buys(profiles: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def best_buys(family: Mapping[str, PocketCandidate]) -> set[str]:
     """The candidates with the highest accuracy - WORTH x cost in at least one (task, level) cell of the calibration."""
     cells: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for name, profile in profiles.items():
-        for task, levels in profile.get("tasks", {}).items():
+    for name, candidate in family.items():
+        for task, levels in candidate.profile.get("tasks", {}).items():
             for level, cell in levels.items():
-                cells.setdefault((task, level), []).append((cell["accuracy"] - WORTH * cell["cost_usd"], name))
+                paid = cell["prompt_tokens"] * candidate.price_in + cell["completion_tokens"] * candidate.price_out
+                cells.setdefault((task, level), []).append((cell["accuracy"] - WORTH * paid / 1e6, name))
     return {max(entries)[1] for entries in cells.values()}
