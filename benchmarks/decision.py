@@ -1,9 +1,9 @@
 """What a decision costs, against contextual-bandit libraries: 10 candidates, 128 columns, 500 events learnt by each.
 
-The peers choose one arm a context, as their interfaces have it: river's LinUCBDisjoint and Vowpal Wabbit's cb_explore_adf
-one context at a time (the latter gets it as text), mabwiser's LinUCB n at a time. interlock estimates quality, cost,
-latency and energy, weighs them, and gives every candidate's probability, for n requests at once. Rounds are interleaved;
-figures are medians of the CPU time a request. A peer that is not installed is left out:
+The peers choose one arm a context, as their interfaces have it: river's LinUCBDisjoint and Vowpal Wabbit's
+cb_explore_adf one context at a time (the latter gets it as text), mabwiser's LinUCB n at a time. interlock estimates
+quality, cost, latency and energy, weighs them, and gives every candidate's probability, for n requests at once. Rounds
+are interleaved; figures are medians of the CPU time a request. A peer that is not installed is left out:
 pip install river mabwiser vowpalwabbit
 
     python benchmarks/decision.py [--smoke]

@@ -28,6 +28,22 @@ class Expected(NamedTuple):
     energy: Array
 
 
+class Pool(NamedTuple):
+    """What is known of one pool of k candidates apart from the request; every array is (k,)."""
+
+    candidates: Sequence[Candidate]
+    names: list[str]
+    price_in: Array
+    price_out: Array
+    input: Array
+    output: Array
+    correction: Array
+    ceiling: Array
+    ttft: Array
+    seconds: Array
+    joules: Array
+
+
 @dataclass
 class Consumption:
     """`default_tokens` are expected of a candidate whose profile says nothing and that has answered nothing.
@@ -40,6 +56,7 @@ class Consumption:
     prior_strength: float = 5.0
     _tokens: Ridge = field(init=False, repr=False, compare=False)
     _rates: dict[str, dict[str, tuple[float, float]]] = field(init=False, repr=False, compare=False)
+    _pool: Pool | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.restore({})
@@ -58,6 +75,7 @@ class Consumption:
 
         A measurement that is missing, not finite or not above 0 is no measurement.
         """
+        self._pool = None
         if usage.output > 0:
             self._tokens.partial_fit(vector[None, :], [candidate], [math.log1p(usage.output)])
         if usage.input > 0 and _measured(prompt_tokens):
@@ -73,18 +91,17 @@ class Consumption:
 
     def predict(self, contexts: Sequence[Context], candidates: Sequence[Candidate], vectors: Array) -> Expected:
         """What each request would consume with each candidate. `vectors` are the contexts', (n, d), finite."""
+        pool = self._pool_of(candidates)
         prompt = np.array([context.number("tokens") for context in contexts])
-        names, profiles = [c.name for c in candidates], [c.profile for c in candidates]
-        incoming = prompt[:, None] * np.nan_to_num(self._rate_of("input", names, [None] * len(names)), nan=1.0)
-        outgoing = self._output_tokens(contexts, names, profiles, vectors)
-        price_in, price_out = (_column(profiles, name) for name in ("price_in", "price_out"))
-        pace = [None if not p.tokens_per_second else 1.0 / p.tokens_per_second for p in profiles]
-        first = self._rate_of("ttft", names, [p.ttft for p in profiles])
-        latency = first + outgoing * self._rate_of("seconds", names, pace)
-        energy = outgoing * self._rate_of("joules", names, [p.joules_per_token for p in profiles])
+        asked = np.array([math.inf if c.request.max_tokens is None else c.request.max_tokens for c in contexts])
+        incoming = prompt[:, None] * pool.input
+        logarithm = self._tokens.expect(vectors, pool.names, pool.output) + pool.correction
+        ceiling = np.maximum(np.minimum(pool.ceiling, asked[:, None]), 1.0)
+        outgoing = np.clip(np.expm1(np.clip(logarithm, 0.0, 14.0)), 1.0, ceiling)
         # A free direction is free whatever it amounts to.
-        paid_in = np.where(price_in == 0, 0.0, incoming * price_in)
-        paid_out = np.where(price_out == 0, 0.0, outgoing * price_out)
+        paid_in = np.where(pool.price_in == 0, 0.0, incoming * pool.price_in)
+        paid_out = np.where(pool.price_out == 0, 0.0, outgoing * pool.price_out)
+        latency, energy = pool.ttft + outgoing * pool.seconds, outgoing * pool.joules
         return Expected(incoming, outgoing, (paid_in + paid_out) / 1e6, latency, energy)
 
     def prepare(self) -> None:
@@ -96,6 +113,7 @@ class Consumption:
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         prior = math.log1p(self.default_tokens)
+        self._pool = None
         self._tokens = Ridge(default=prior, noise=0.5, prior_std=1.5, share=0.5, forgetting=self.forgetting)
         self._tokens.restore(state.get("tokens", {}))
         self._rates = {
@@ -104,17 +122,27 @@ class Consumption:
         }
         return self
 
-    def _output_tokens(
-        self, contexts: Sequence[Context], names: Sequence[str], profiles: Sequence[Profile], vectors: Array
-    ) -> Array:
-        """Expected output tokens (n, k): the mean of a log-normal, at least 1, at most what caller and model allow."""
-        prior = np.log1p(_column(profiles, "output_tokens"))
-        mean, _ = self._tokens.predict(vectors, names, prior)
-        logarithm = np.clip(mean + 0.5 * self._tokens.residual_variance(names), 0.0, 14.0)
-        most = _column(profiles, "max_output")
-        asked = np.array([math.nan if c.request.max_tokens is None else c.request.max_tokens for c in contexts])
-        ceiling = np.fmin(np.fmin(most[None, :], asked[:, None]), 1e6)
-        return np.clip(np.expm1(logarithm), 1.0, np.maximum(ceiling, 1.0))
+    def _pool_of(self, candidates: Sequence[Candidate]) -> Pool:
+        """Everything that does not depend on the request; kept while the same pool asks and nothing is learnt."""
+        kept = self._pool
+        if kept is not None and kept.candidates is candidates:
+            return kept
+        names, profiles = [c.name for c in candidates], [c.profile for c in candidates]
+        pace = [None if not p.tokens_per_second else 1.0 / p.tokens_per_second for p in profiles]
+        self._pool = pool = Pool(
+            candidates,
+            names,
+            _column(profiles, "price_in"),
+            _column(profiles, "price_out"),
+            np.nan_to_num(self._rate_of("input", names, [None] * len(names)), nan=1.0),
+            np.log1p(_column(profiles, "output_tokens")),
+            0.5 * self._tokens.residual_variance(names),  # the mean of a log-normal lies above its median
+            np.nan_to_num(np.fmin(_column(profiles, "max_output"), 1e6), nan=1e6),
+            self._rate_of("ttft", names, [p.ttft for p in profiles]),
+            self._rate_of("seconds", names, pace),
+            self._rate_of("joules", names, [p.joules_per_token for p in profiles]),
+        )
+        return pool
 
     def _rate(self, kind: str, candidate: str, logarithm: float) -> None:
         of = self._rates.setdefault(kind, {})

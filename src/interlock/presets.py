@@ -29,8 +29,8 @@ class Preset(NamedTuple):
 
 
 def _p(estimator: Block | str, objective: Block | str, exploration: Block | str, source: str) -> Preset:
-    blocks = ({"kind": part} if isinstance(part, str) else part for part in (estimator, objective, exploration))
-    return Preset(*blocks, source)
+    e, o, x = ({"kind": part} if isinstance(part, str) else part for part in (estimator, objective, exploration))
+    return Preset(e, o, x, source)
 
 
 def _k(kind: str, **parameters: Any) -> Block:
@@ -38,7 +38,7 @@ def _k(kind: str, **parameters: Any) -> Block:
 
 
 PRESETS: dict[str, Preset] = {
-    "default": _p("ridge", "weighted", _k("thompson", scale=0.4), "measured on the embedded pool, docs/decisions.md"),
+    "default": _p("logistic", "weighted", _k("ucb", width=0.3), "tests/estimators/test_bandit.py"),
     "greenserv": _p(_k("ridge", share=0.0), _k("weighted", energy=0.01), _k("ucb", width=0.1), "arXiv 2601.17551"),
     "linucb": _p(_k("ridge", share=0.0), "weighted", "ucb", "arXiv 1003.0146"),
     "linear_thompson": _p(_k("ridge", share=0.0), "weighted", "thompson", "arXiv 1209.3352"),

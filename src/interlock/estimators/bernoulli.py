@@ -39,12 +39,16 @@ class Moments:
         self.mean = self.mean + change / self.count
         self.squares = self.squares + change * (row - self.mean)
 
-    def standardise(self, rows: Array) -> Array:
-        """Rows (n, d) as (n, d + 1): a leading 1, then standardised columns; those that hardly vary are 0."""
+    def scale(self) -> Array:
+        """Reciprocal deviation of each column; 0 where it does not vary."""
         variance = self.squares / max(self.count, 1.0)
         varies = variance > 1e-10 * np.maximum(self.mean**2, 1e-12)
         floor = 1e-3 * np.median(variance[varies]) if varies.any() else 1.0
-        scale = np.where(varies, 1.0 / np.sqrt(np.maximum(variance, floor) + 1e-300), 0.0)
+        return np.where(varies, 1.0 / np.sqrt(np.maximum(variance, floor) + 1e-300), 0.0)
+
+    def standardise(self, rows: Array, scale: Array | None = None) -> Array:
+        """Rows (n, d) as (n, d + 1): a leading 1, then standardised columns. `scale` saves computing it again."""
+        scale = self.scale() if scale is None else scale
         z = np.ones((len(rows), rows.shape[1] + 1))
         np.clip((rows - self.mean) * scale, -_CLIP, _CLIP, out=z[:, 1:])
         return z

@@ -42,11 +42,16 @@ class Posterior:
 
     def predict(self, z: Array, candidates: Sequence[str], shift: Array) -> tuple[Array, Array]:
         """Mean and variance (n, k) for rows z (n, d) whose first column is 1; `shift` (k,) are the priors."""
-        mean, pull, covariance = self._stack(tuple(candidates))
+        _, _, covariance = self._stack(tuple(candidates))
         narrow = z.astype(np.float32)
         rotated = (narrow @ covariance).reshape(len(z), len(candidates), -1)
         variance = np.matmul(rotated, narrow[:, :, None])[:, :, 0].astype(np.float64)
-        return z @ (mean + pull * shift), np.maximum(variance, 0.0)
+        return self.expect(z, candidates, shift), np.maximum(variance, 0.0)
+
+    def expect(self, z: Array, candidates: Sequence[str], shift: Array) -> Array:
+        """The mean alone, which costs a fraction."""
+        mean, pull, _ = self._stack(tuple(candidates))
+        return np.asarray(z @ (mean + pull * shift))
 
     def _stack(self, candidates: tuple[str, ...]) -> Stack:
         """Weights (d, k), pulls (d, k) and covariances (d, k x d) of one pool."""

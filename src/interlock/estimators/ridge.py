@@ -30,6 +30,11 @@ class Derived(NamedTuple):
     posterior: Posterior
     residual: Array
 
+    def standardise(self, x: Array) -> Array:
+        z = np.ones((len(x), x.shape[1] + 1))
+        np.clip((x - self.centre) * self.scale, -_CLIP, _CLIP, out=z[:, 1:])
+        return z
+
 
 @dataclass
 class Ridge(Estimator):
@@ -78,10 +83,17 @@ class Ridge(Estimator):
         if not self._sums or not k:
             return np.tile(self.default + shift, (len(x), 1)), np.full((len(x), k), self.prior_std)
         derived = self._ready()
-        z = np.ones((len(x), x.shape[1] + 1))
-        np.clip((x - derived.centre) * derived.scale, -_CLIP, _CLIP, out=z[:, 1:])
-        mean, variance = derived.posterior.predict(z, candidates, shift)
+        mean, variance = derived.posterior.predict(derived.standardise(x), candidates, shift)
         return mean + self.default, np.sqrt(variance)
+
+    def expect(self, vectors: ArrayLike, candidates: Sequence[str], prior: ArrayLike | None = None) -> Array:
+        """The mean (n, k) alone, which costs a fraction of `predict`."""
+        x = query(vectors, self.width)
+        shift = beliefs(prior, len(candidates), self.default) - self.default
+        if not self._sums:
+            return np.tile(self.default + shift, (len(x), 1))
+        derived = self._ready()
+        return derived.posterior.expect(derived.standardise(x), candidates, shift) + self.default
 
     def residual_variance(self, candidates: Sequence[str]) -> Array:
         """Variance of the targets about their predictions, (k,), drawn towards `noise` squared while events are few."""
