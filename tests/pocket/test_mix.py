@@ -18,7 +18,6 @@ from interlock.pocket.tokenizer import ANS, BOS, BUDGETS, CHK, EOS, decode, enco
 def test_bench_is_reproducible_and_seeds_differ() -> None:
     assert bench(0, 50) == bench(0, 50)
     assert bench(0, 50) != bench(1, 50)
-    assert bench(0, 50)[:20] == bench(0, 20)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

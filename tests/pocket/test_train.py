@@ -144,3 +144,14 @@ def test_an_adapter_starts_as_the_base_and_trains_only_itself(tmp_path) -> None:
     for name, matrix in base.tensors.items():
         if name.startswith("e"):
             np.testing.assert_array_equal(adapted.get_parameter(name).detach().numpy(), matrix)
+
+
+@pytest.mark.slow
+def test_the_recipe_still_works(tmp_path) -> None:
+    """About a minute and a half of CPU time; the figures fall when anything in the recipe breaks."""
+    from interlock.pocket.recipe_check import check_recipe
+
+    checked = check_recipe("nano", tmp_path, per_level=60)
+    assert checked.recall >= 0.98
+    assert checked.sort >= 0.75
+    assert checked.cups_t1 - checked.cups_t0 >= 0.15
