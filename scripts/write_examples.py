@@ -1,4 +1,7 @@
-"""Regenerate the page's example prompts: a few of every pocket task, never seen in training, with the right answer."""
+"""Regenerate the page's example prompts: a few of every pocket task, never seen in training, with the right answer.
+
+`--check` writes nothing and fails when the file is not current.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,10 @@ def examples() -> list[dict[str, object]]:
 
 def main() -> None:
     text = json.dumps(examples(), indent=1) + "\n"
-    if "--check" in sys.argv and PAGE.read_text() != text:
+    if "--check" not in sys.argv:
+        PAGE.write_text(text)
+    elif PAGE.read_text() != text:
         sys.exit(f"{PAGE.name} is not current: run scripts/write_examples.py")
-    PAGE.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,52 @@
 // The candidates: who gets the traffic, how they do, what they cost, and whether their breaker is closed.
-import { useEffect, useState } from "./vendor/hooks.js";
-import { call, head, html, money, number, percent, seconds } from "./ui.js";
+import { bar, head, html, money, number, percent, seconds, usePolled, waiting } from "./ui.js";
 
-export function usePolled(path, every = 2000) {
-  const [value, set] = useState(null);
-  const [error, fail] = useState("");
-  useEffect(() => {
-    let timer = 0, live = true;
-    const look = async () => {
-      try { const found = await call(path); if (live) { set(found); fail(""); } } catch (problem) { if (live) fail(problem.message); }
-      if (live) timer = setTimeout(look, every);
-    };
-    look();
-    return () => { live = false; clearTimeout(timer); };
-  }, [path, every]);
-  return [value, error];
+const weighted = (rows, value, weight) => {
+  const known = rows.filter((row) => row[value] !== null && row[weight] > 0);
+  const total = known.reduce((sum, row) => sum + row[weight], 0);
+  return total ? known.reduce((sum, row) => sum + row[value] * row[weight], 0) / total : null;
+};
+
+/** The pool as one: mean score, mean cost of an answer, and what the dearest candidate's own answers cost on average. */
+export function overall(candidates) {
+  const dearest = candidates.filter((row) => row.cost !== null).sort((a, b) => b.cost - a.cost)[0];
+  const cost = weighted(candidates, "cost", "answers");
+  return { quality: weighted(candidates, "quality", "judged"), cost, dearest, saved: dearest?.cost > 0 ? 1 - cost / dearest.cost : null };
+}
+
+const price = ({ in: input, out: output }) =>
+  (input === null ? "unknown" : input === output ? `$${number(input)}` : `$${number(input)} / $${number(output)}`);
+
+function about({ provider, trust, context_window: window, capabilities }) {
+  const can = Object.entries(capabilities).filter(([, answer]) => answer === "yes").map(([name]) => name);
+  return [provider, trust, window && `${window} tokens`, ...can].filter(Boolean).join(" · ");
+}
+
+function Breaker({ row }) {
+  if (row.breaker === null) return html`<span class="quiet">not called yet</span>`;
+  if (row.breaker === "closed") return html`<span class="good">closed</span>`;
+  return html`<b class="bad">${row.breaker}</b>${row.resting > 0 && ` for ${seconds(row.resting)}`}<br /><small>${row.last_error}</small>`;
+}
+
+function Candidate({ row, most }) {
+  return html`<tr><th scope="row">${row.name}<br /><small class="quiet">${about(row)}</small></th>
+    <td>${bar(row.share)} ${percent(row.share)}</td>
+    <td>${row.quality === null ? html`<span class="quiet">not judged</span>`
+      : html`${bar(row.quality)} ${percent(row.quality)} <small class="quiet">of ${row.judged}</small>`}</td>
+    <td>${bar(row.cost, most)} ${money(row.cost)}</td><td>${seconds(row.latency)}</td><td>${number(row.output_tokens, 0)}</td>
+    <td>${price(row.price)}</td><td>${row.failures}</td><td class="wrap"><${Breaker} row=${row} /></td></tr>`;
 }
 
 export function Pool() {
   const [pool, error] = usePolled("/v1/pool");
-  if (error) return html`<p class="bad" role="alert">${error}</p>`;
-  if (!pool) return html`<p class="quiet">Reading …</p>`;
-  const most = Math.max(...pool.candidates.map((row) => row.cost ?? 0), 1e-12);
-  return html`<section class="panel" aria-labelledby="pool"><h2 id="pool">Pool</h2>
-    <p class="quiet">Over the last ${pool.decisions} decisions. Quality is the mean score of judged answers.</p>
-    <div class="scroll"><table>${head("candidate", "share", "quality", "judged", "mean cost", "median latency", "tokens", "price /M", "failures", "breaker")}
-    <tbody>${[...pool.candidates].sort((a, b) => b.share - a.share).map((row) => html`<tr key=${row.name}>
-      <th scope="row">${row.name}</th>
-      <td><meter min="0" max="1" value=${row.share} aria-hidden="true"></meter> ${percent(row.share)}</td>
-      <td>${row.quality === null ? "–" : html`<meter min="0" max="1" value=${row.quality} aria-hidden="true"></meter> ${percent(row.quality)}`}</td>
-      <td>${row.judged}</td><td><meter min="0" max=${most} value=${row.cost ?? 0} aria-hidden="true"></meter> ${money(row.cost)}</td>
-      <td>${seconds(row.latency)}</td><td>${number(row.output_tokens, 0)}</td>
-      <td>${row.price.in === null ? "unknown" : row.price.in === row.price.out ? `$${number(row.price.in)}` : `$${number(row.price.in)} / $${number(row.price.out)}`}</td>
-      <td>${row.failures}</td><td><span class=${row.breaker === "closed" ? "good" : "bad"} title=${row.last_error}>${row.breaker ?? "–"}</span></td></tr>`)}</tbody></table></div></section>`;
+  if (!pool) return waiting(error);
+  const { quality, cost, dearest, saved } = overall(pool.candidates);
+  const rows = [...pool.candidates].sort((a, b) => b.share - a.share || a.name.localeCompare(b.name));
+  return html`<section class="panel" aria-labelledby="pool"><h1 id="pool">Pool</h1>${error && waiting(error)}
+    <dl class="tiles"><div><dt>decisions, the latest</dt><dd>${pool.decisions}</dd></div>
+      <div><dt>mean score of judged answers</dt><dd>${percent(quality)}</dd></div>
+      <div><dt>mean cost of an answer</dt><dd>${money(cost)}</dd></div>
+      <div><dt>${dearest ? `cheaper than the answers of ${dearest.name}, the dearest` : "cheaper than the dearest"}</dt><dd>${percent(saved)}</dd></div></dl>
+    <div class="scroll"><table>${head("candidate", "share", "quality", "mean cost", "median latency", "tokens", "price per million", "failures", "breaker")}
+      <tbody>${rows.map((row) => html`<${Candidate} key=${row.name} row=${row} most=${dearest?.cost || 1} />`)}</tbody></table></div></section>`;
 }

@@ -1,25 +1,58 @@
-// What runs: configuration and how its last reload went, learner and snapshots.
+// What runs: the configuration and how its last reload went, the learner and its snapshots.
 import { useState } from "./vendor/hooks.js";
-import { usePolled } from "./pool.js";
-import { call, clock, html } from "./ui.js";
+import { call, clock, head, html, number, usePolled, waiting } from "./ui.js";
 
-export function System() {
-  const [config, error] = usePolled("/v1/config", 3000);
-  const [learner, offline] = usePolled("/v1/learner", 3000);
-  const [problem, fail] = useState("");
-  const steer = async (path, body) => { try { await call(path, body); fail(""); } catch (reason) { fail(reason.message); } };
-  if (error) return html`<p class="bad" role="alert">${error}</p>`;
-  if (!config) return html`<p class="quiet">Reading …</p>`;
-  return html`<div class="columns"><section class="panel" aria-labelledby="learner"><h2 id="learner">Learner</h2>
-    ${learner ? html`<ul class="facts"><li><span>serving snapshot</span> <b>${learner.served || "none yet"}</b></li>
-      <li><span>newest</span> <b>${learner.working}</b></li><li><span>events learnt</span> <b>${learner.learnt}</b></li><li><span>rows behind</span> <b>${learner.lag}</b></li>
-      ${Object.entries(learner.skipped).map(([why, count]) => html`<li><span>skipped, ${why}</span> <b>${count}</b></li>`)}
-      ${Object.entries(learner.doubted).map(([tenant, weight]) => html`<li class="bad"><span>doubted tenant ${tenant}</span> <b>${weight}</b></li>`)}
-      ${learner.error && html`<li class="bad"><span>error</span> <b>${learner.error}</b></li>`}</ul>
-      <p class="row">${learner.pinned ? html`<span class="tag warn">pinned</span><button type="button" onClick=${() => steer("/v1/learner/resume", {})}>Resume with the newest</button>`
-        : html`<button type="button" disabled=${!learner.served} onClick=${() => steer("/v1/learner/rollback", { version: learner.served })}>Pin this snapshot</button>`}</p>` : html`<p class="quiet">${offline || "Reading …"}</p>`}
-    ${problem && html`<p class="bad" role="alert">${problem}</p>`}</section>
-  <section class="panel" aria-labelledby="config"><h2 id="config">Configuration</h2>
-    <p>hash <code>${config.hash.slice(0, 12)}</code>, last loaded ${clock(config.reload.at)}: ${config.reload.ok ? html`<span class="good">in force</span>` : html`<b class="bad" role="alert">refused, the old one serves on: ${config.reload.error}</b>`}</p>
-    <details><summary>Settings in force</summary><pre>${JSON.stringify(config.settings, null, 2)}</pre></details></section></div>`;
+/** Snapshots that made the recent decisions, newest first. */
+function snapshots(rows) {
+  const found = new Map();
+  for (const { snapshot, at } of rows) {
+    const known = found.get(snapshot) ?? { last: at, decisions: 0 };
+    found.set(snapshot, { ...known, first: at, decisions: known.decisions + 1 });
+  }
+  return [...found];
 }
+
+function Snapshots({ rows, served, pin }) {
+  return html`<h2>Snapshots of recent decisions</h2><div class="scroll short"><table>${head("version", "from", "until", "decisions", "")}<tbody>
+    ${snapshots(rows).map(([version, { first, last, decisions }]) => html`<tr key=${version} class=${version === served ? "chosen" : ""}>
+      <th scope="row"><code>${version}</code></th><td>${clock(first)}</td><td>${clock(last)}</td><td>${decisions}</td>
+      <td><button type="button" class="small" aria-label=${`Roll back to ${version}`}
+        onClick=${() => pin(version)}>Roll back</button></td></tr>`)}</tbody></table></div>`;
+}
+
+function Learner({ rows }) {
+  const [learner, error, again] = usePolled("/v1/learner", 3000);
+  const [problem, fail] = useState("");
+  const steer = (path, body) => call(path, body).then(() => { fail(""); again(); }, (reason) => fail(reason.message));
+  const pin = (version) => steer("/v1/learner/rollback", { version });
+  if (!learner) return waiting(error);
+  return html`<ul class="facts"><li><span>serving</span> <b>${learner.served || "nothing learnt yet"}</b></li>
+      <li><span>newest</span> <b>${learner.working}</b></li><li><span>events learnt</span> <b>${learner.learnt}</b></li>
+      <li><span>rows behind</span> <b>${learner.lag}</b></li>
+      ${learner.degraded && html`<li class="bad"><span>degraded</span> <b>${learner.degraded}</b></li>`}
+      ${Object.entries(learner.skipped).map(([why, count]) => html`<li><span>skipped, ${why}</span> <b>${count}</b></li>`)}
+      ${Object.entries(learner.doubted).map(([tenant, weight]) =>
+        html`<li class="bad"><span>doubted tenant ${tenant}, weight</span> <b>${number(weight)}</b></li>`)}</ul>
+    ${learner.error && html`<p class="bad" role="alert">${learner.error}</p>`}${problem && html`<p class="bad" role="alert">${problem}</p>`}
+    <p>${learner.pinned ? html`<span class="tag warn">pinned</span>${" "}
+        <button type="button" onClick=${() => steer("/v1/learner/resume", {})}>Resume with the newest</button>`
+      : html`<button type="button" disabled=${!learner.served} onClick=${() => pin(learner.served)}>Pin what serves</button>`}</p>
+    ${rows.length > 0 && html`<${Snapshots} rows=${rows} served=${learner.served} pin=${pin} />`}`;
+}
+
+function Configuration() {
+  const [config, error] = usePolled("/v1/config", 3000);
+  if (!config) return waiting(error);
+  const { settings, hash, reload } = config;
+  const { estimator, objective, exploration } = settings.policy;
+  return html`${reload.ok ? html`<p><span class="good">In force</span> since ${clock(reload.at)}.</p>`
+      : html`<div role="alert"><b class="bad">Refused at ${clock(reload.at)}; the old one serves on:</b><pre class="error">${reload.error}</pre></div>`}
+    <ul class="facts"><li><span>candidates</span> <b>${settings.candidates.length}</b></li>
+      ${Object.entries({ estimator, objective, exploration }).map(([part, { kind }]) => html`<li><span>${part}</span> <b>${kind}</b></li>`)}
+      <li><span>hash</span> <b>${hash.slice(0, 12)}</b></li></ul>
+    <details><summary>All settings</summary><pre>${JSON.stringify(settings, null, 2)}</pre></details>`;
+}
+
+export const System = ({ rows }) => html`<div class="columns">
+  <section class="panel" aria-labelledby="config"><h1 id="config">Configuration</h1><${Configuration} /></section>
+  <section class="panel" aria-labelledby="learner"><h1 id="learner">Learner</h1><${Learner} rows=${rows} /></section></div>`;
