@@ -1,7 +1,7 @@
 """Regenerate what docs/ derives from the code: `make docs`. `--check` only says whether it is current.
 
-The command-line reference is written whole. In every other page, what stands between `<!-- begin NAME -->` and
-`<!-- end NAME -->` is replaced by the table of that name.
+The references of the command line and of the configuration are written whole. In every other page, what stands between
+`<!-- begin NAME -->` and `<!-- end NAME -->` is replaced by the table of that name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import configuration_page
 import typer.main
 
 from interlock import cli, errors
@@ -141,6 +142,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def pages() -> Iterator[tuple[Path, str]]:
     """Every generated page as it should be."""
     yield CLI_PAGE, cli_page()
+    yield configuration_page.PAGE, configuration_page.page()
     for path in sorted(DOCS.rglob("*.md")):
         if path != CLI_PAGE and "<!-- begin " in (text := path.read_text()):
             yield path, re.sub(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", filled, text, flags=re.DOTALL)

@@ -1,7 +1,6 @@
-"""Every code block of the README and docs/ is run: python and bash as a reader would, YAML through the configuration loader.
-
-Blocks marked `console`, `text` or `json` show output and are not run. Pages that talk to http://127.0.0.1:8400 get a real
-gateway on a free port.
+"""Every code block of the README and docs/ is run: python and bash as a reader would, YAML through the configuration
+loader. Blocks marked `console`, `text` or `json` show output and are not run. Pages that talk to a gateway at
+http://127.0.0.1:8400 get a real one on a free port.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -62,7 +62,8 @@ def test_code_blocks_run(
     for kind, code in blocks(page):
         code = code.replace(ADDRESS, address)
         if kind == "python":
-            exec(compile(code, str(page), "exec"), namespace)
+            with patch.dict(ESTIMATORS):  # a page may add one of its own
+                exec(compile(code, str(page), "exec"), namespace)
         elif kind == "bash":
             command = ["bash", "-euo", "pipefail", "-c", code]
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -76,11 +77,20 @@ def configured(code: str, base: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
     for name in re.findall(r"env:(\w+)", code):
         monkeypatch.setenv(name, f"secret of {name}")
     document = yaml.safe_load(code)
-    whole = "candidates" in document
-    from_document(Document(document if whole else {**base, **document}))
-    if whole:
+    if "candidates" in document:
         Path("interlock.yaml").write_text(code)
-    return document if whole else base
+        base = document
+    from_document(Document(over(base, document)))
+    return base
+
+
+def over(base: dict[str, Any], fragment: dict[str, Any]) -> dict[str, Any]:
+    """Two configurations as one: blocks are joined, everything else is the fragment's."""
+    joined = {
+        key: over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in fragment.items()
+    }
+    return {**base, **joined}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
