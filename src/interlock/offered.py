@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +17,19 @@ from .providers import Found, detect
 if TYPE_CHECKING:
     from .pocket.family import PocketCandidate
 
+if TYPE_CHECKING:
+    from .pocket.family import PocketCandidate
+
 HERE = Path("interlock.yaml")
 HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
 WORTH = 1000.0
 """Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
+
+
+NOTABLE = 0.005
+"""Share of the bench's prompts for which a pocket candidate must be the best buy to be part of the embedded pool."""
 
 
 class Offer(NamedTuple):
@@ -69,24 +77,24 @@ def hosted(found: list[Found]) -> dict[str, Any]:
 
 
 def embedded() -> dict[str, Any]:
-    """The pocket pool: every candidate that is the best buy for some kind of prompt on the calibration split."""
+    """The pocket pool: every candidate that is the best buy for a notable share of prompts on the calibration split."""
     from .pocket.family import load_family
 
     family = load_family()
-    chosen = best_buys(family.candidates)
+    chosen = best_buys(list(family.candidates.values()))
     candidates = []
-    for name, known in family.candidates.items():
-        if (chosen and name not in chosen) or (not chosen and known.budget not in ("t0", "t1")):
+    for known in family.candidates.values():
+        if known.name not in chosen:
             continue
-        price = {"in": known.price_in, "out": known.price_out, "cached": known.price_cached}
-        measured = {"quality": known.profile.get("accuracy"), "output_tokens": known.profile.get("completion_tokens")}
+        profile = known.profile
+        measured = {"quality": profile.get("accuracy"), "output_tokens": profile.get("completion_tokens")}
         candidates.append(
             {
-                "name": name,
+                "name": known.name,
                 "provider": "pocket",
-                "model": name,
+                "model": known.name,
                 "budget": known.budget,
-                "price": price,
+                "price": {"in": known.price_in, "out": known.price_out, "cached": known.price_cached},
                 "context_window": known.context_window,
                 "capabilities": dict.fromkeys(("tools", "json", "image", "audio", "file"), "no"),
                 "trust": "private",
@@ -105,12 +113,24 @@ def embedded() -> dict[str, Any]:
     }
 
 
-def best_buys(family: Mapping[str, PocketCandidate]) -> set[str]:
-    """The candidates with the highest accuracy - WORTH x cost in at least one (task, level) cell of the calibration."""
-    cells: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for name, candidate in family.items():
-        for task, levels in candidate.profile.get("tasks", {}).items():
-            for level, cell in levels.items():
-                paid = cell["prompt_tokens"] * candidate.price_in + cell["completion_tokens"] * candidate.price_out
-                cells.setdefault((task, level), []).append((cell["accuracy"] - WORTH * paid / 1e6, name))
-    return {max(entries)[1] for entries in cells.values()}
+def best_buys(family: Sequence[PocketCandidate]) -> set[str]:
+    """The candidates with the highest accuracy - WORTH x cost on at least `NOTABLE` of the bench's prompts.
+
+    Without a calibration, the answers at once and with a scratchpad of every model.
+    """
+    from .pocket.mix import bench_weights
+
+    known = [candidate for candidate in family if candidate.profile]
+    if not known:
+        return {candidate.name for candidate in family if candidate.budget in ("t0", "t1")}
+    shares: defaultdict[str, float] = defaultdict(float)
+    for (task, level), weight in bench_weights().items():
+        cells = {c.name: (c, c.profile["tasks"].get(task, {}).get(str(level))) for c in known}
+        worth = {
+            name: cell["accuracy"] - WORTH * c.price_in * (cell["prompt_tokens"] + cell["completion_tokens"]) / 1e6
+            for name, (c, cell) in cells.items()
+            if cell is not None
+        }
+        if worth:
+            shares[max(worth, key=worth.__getitem__)] += weight
+    return {name for name, share in shares.items() if share >= NOTABLE}
