@@ -4,13 +4,12 @@ Thousands of mixed pocket prompts (paraphrased, task names hidden, all levels) g
 with `model: "auto"`; a verifier scores every answer through /v1/feedback. Every candidate also answers every prompt, so
 the oracle, the fixed candidates, random and cheapest are measured on the same prompts and not estimated.
 
-Utility = quality - PRICE x cost in USD; the learning phase is the first third of the stream, figures are on the rest.
+Utility = quality - WORTH x cost in USD; the learning phase is the first third of the stream, figures are on the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from ...offered import WORTH, embedded
+from ...offered import WORTH
 from ...pocket.mix import bench
 from ...pocket.tasks import Example
 from ...types import Array
+from ..answers import PROMPTS, Table, answer_all, showing
 from ..metrics import over_seeds, rolling
 from ..process import gateway
 from ..report import Figure, Report
 from . import Options
 
-PROMPTS = 3000
 CONCURRENT = 16
-PRICE = WORTH
-"""Utility lost per USD."""
 
 
 @dataclass(frozen=True)
@@ -44,63 +41,19 @@ class Stream:
     cost: Array
 
 
-@dataclass(frozen=True)
-class Table:
-    """Every candidate on every prompt, shapes (n, k)."""
-
-    names: tuple[str, ...]
-    quality: Array
-    cost: Array
-
-    @property
-    def utility(self) -> Array:
-        return self.quality - PRICE * self.cost
-
-
 def run(options: Options) -> Report:
     """Send the streams, answer every prompt with every candidate, compare."""
     n = max(90, int(PROMPTS * options.scale))
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=options.console,
-    ) as progress:
+    with showing(options.console) as progress:
         streams, tables = [], []
         for seed in options.seeds:
             examples = bench(seed, n, split="test", style="mixed")
-            table = answer_all(examples, options.out / "answers", progress, f"seed {seed}: every candidate")
+            table = answer_all(examples, options.out.parent / "answers", progress, f"seed {seed}: every candidate")
             streams.append(
                 asyncio.run(serve_and_score(examples, table.names, options.out / f"seed-{seed}", progress, seed))
             )
             tables.append(table)
     return judge(streams, tables, options)
-
-
-def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, title: str) -> Table:
-    """Each candidate's real answer to each prompt, cached by the hash of weights and prompts."""
-    from ...pocket import PocketRequest, Pool
-    from ...pocket.family import SHIPPED
-
-    names = [candidate["name"] for candidate in embedded()["candidates"]]
-    weights = (SHIPPED / "manifest.json").read_text()
-    key = hashlib.sha256("\n".join([weights, *names, *(e.prompt for e in examples)]).encode()).hexdigest()
-    path = cache / f"{key[:24]}.npz"
-    bar = progress.add_task(title, total=len(names) * len(examples))
-    if not path.exists():
-        quality, cost = np.zeros((2, len(examples), len(names)))
-        with Pool.load() as pool:
-            for column, name in enumerate(names):
-                requests = [PocketRequest(prompt=e.prompt, candidate=name) for e in examples]
-                results = pool.generate_many(requests, progress=lambda *_: progress.advance(bar))
-                quality[:, column] = [e.verify(r.text) for e, r in zip(examples, results, strict=True)]
-                cost[:, column] = [r.cost_usd for r in results]
-        cache.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, quality=quality, cost=cost)
-    progress.update(bar, completed=len(names) * len(examples))
-    stored = np.load(path)
-    return Table(tuple(names), stored["quality"], stored["cost"])
 
 
 async def serve_and_score(
@@ -170,7 +123,7 @@ def judge(streams: Sequence[Stream], tables: Sequence[Table], options: Options) 
         figures=figures,
         seeds=options.seeds,
         plots=plots,
-        notes=(f"utility = quality - {PRICE:g} x cost in USD; the first third of the stream is for learning",),
+        notes=(f"utility = quality - {WORTH:g} x cost in USD; the first third of the stream is for learning",),
         details={"per_seed": [{name: float(value) for name, value in row.items()} for row in rows]},
     )
 
@@ -181,7 +134,7 @@ def compare(stream: Stream, table: Table) -> dict[str, float]:
     utility, fixed = table.utility[late], table.utility[late].mean(axis=0)
     best, cheap = int(fixed.argmax()), int(table.cost.mean(axis=0).argmin())
     return {
-        "router": float((stream.quality[late] - PRICE * stream.cost[late]).mean()),
+        "router": float((stream.quality[late] - WORTH * stream.cost[late]).mean()),
         "oracle": float(utility.max(axis=1).mean()),
         "best single": float(fixed[best]),
         "random": float(utility.mean()),
@@ -198,7 +151,7 @@ def draw_curve(streams: Sequence[Stream], tables: Sequence[Table], path: Path) -
     import matplotlib.pyplot as plt
 
     window = max(30, len(streams[0].quality) // 15)
-    router = np.mean([rolling(s.quality - PRICE * s.cost, window) for s in streams], axis=0)
+    router = np.mean([rolling(s.quality - WORTH * s.cost, window) for s in streams], axis=0)
     oracle = np.mean([rolling(t.utility.max(axis=1), window) for t in tables], axis=0)
     figure, axes = plt.subplots(figsize=(9, 5))
     for column, name in enumerate(tables[0].names):
