@@ -47,7 +47,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run a verb. An error of interlock's own becomes one clear line and its exit code; others keep their traceback."""
     try:
-        build()()
+        build()(prog_name="interlock")
     except InterlockError as error:
         complain(error)
         sys.exit(next((code for kind, code in EXIT if isinstance(error, kind)), 1))
