@@ -11,9 +11,15 @@ export function useFeed(allowed) {
   const [feed, set] = useState({ rows: [], connected: false, reload: null });
   useEffect(() => {
     if (!allowed) return undefined;
-    const control = new AbortController();
-    follow(control.signal, (change) => set((known) => ({ ...known, ...change(known) })));
-    return () => control.abort();
+    let control = new AbortController();
+    const turn = () => { // a browser has six connections for one host: a tab that nobody sees gives its own back
+      control.abort();
+      control = new AbortController();
+      if (!document.hidden) follow(control.signal, (change) => set((known) => ({ ...known, ...change(known) })));
+    };
+    turn();
+    document.addEventListener("visibilitychange", turn);
+    return () => { document.removeEventListener("visibilitychange", turn); control.abort(); };
   }, [allowed]);
   return feed;
 }
@@ -26,6 +32,7 @@ async function follow(signal, change) {
       change(() => ({ rows, reload, connected: true }));
       for await (const { event, data } of events(stream)) change((known) => fold(known, event, JSON.parse(data)));
     } catch { /* the page says that it reconnects */ }
+    if (signal.aborted) return;
     change(() => ({ connected: false }));
     await new Promise((done) => setTimeout(done, AGAIN));
   }
