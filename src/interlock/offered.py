@@ -24,7 +24,7 @@ HERE = Path("interlock.yaml")
 HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
-WORTH = 1000.0
+WORTH = 2000.0
 """Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
 
 
@@ -106,9 +106,9 @@ def embedded() -> dict[str, Any]:
         "candidates": candidates,
         "vector": ["tokens", "structure", "task", "difficulty", "embedding"],
         "policy": {
-            "estimator": {"kind": "ridge", "forgetting": 0.998},
+            "estimator": {"kind": "logistic"},
             "objective": {"kind": "weighted", "quality": 1.0, "cost": WORTH},
-            "exploration": {"kind": "thompson"},
+            "exploration": {"kind": "thompson", "scale": 0.3},
         },
     }
 
