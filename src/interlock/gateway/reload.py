@@ -49,4 +49,4 @@ async def reload(service: Service, path: Path) -> None:
         log.warning("the configuration was reloaded: %s", settings.hash[:12])
         service.reload = Reload(time.time())
     service.metrics.reload(not service.reload.error)
-    service.hub.publish("config", service.config)
+    service.hub.publish("config", service.config, tenant="")  # nobody's in particular: for operators
