@@ -69,7 +69,7 @@ async def serve_and_score(
     (folder / "ledger.db").unlink(missing_ok=True)
     for leftover in folder.glob("ledger.db-*"):
         leftover.unlink()
-    with gateway(folder, env={"INTERLOCK_SEED": str(seed)}) as running:
+    with gateway(folder) as running:
         limits = httpx.Limits(max_connections=CONCURRENT)
         async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=limits) as client:
 
