@@ -36,7 +36,8 @@ BELOW: dict[str, set[str]] = {
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "policy", "plan"},
     "router": NOUNS
-    | {"batching", "decision", "plan", "config", "policy", "execution", "ledger", "learning", "assembly"},
+    | {"batching", "decision", "plan", "config", "policy", "execution", "ledger", "learning"}
+    | {"assembly", "lifecycle"},
     "assembly": NOUNS
     | {
         "config",
@@ -52,6 +53,7 @@ BELOW: dict[str, set[str]] = {
         "policy",
     }
     | {"providers", "execution", "ledger", "learning", "pocket"},
+    "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
     "gateway": NOUNS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
 from .policy import Policy
-from .providers import PROVIDERS, Provider, close_all
+from .providers import PROVIDERS, Provider
 from .providers import Limits as HttpLimits
 from .router import Router
 from .signals import Reader
@@ -47,43 +46,13 @@ def from_settings(settings: Settings, router: type[R], *, ledger: str | None = N
     plan = build_plan(settings, because=because)
     policy = build_policy(settings, plan.reader)
     book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
-    made = router(plan, Served(policy.prepare(), UNTRAINED), book)
-    made.learner = start_learner(settings, policy, made)
+    try:
+        made = router(plan, Served(policy.prepare(), UNTRAINED), book)
+        made.learner = start_learner(settings, policy, made)
+    except BaseException:
+        book.close()
+        raise
     return made
-
-
-def reload(router: Router, settings: Settings) -> None:
-    """Swap the plan and the policy of a running router. What has been learnt is kept, or folded anew from the ledger.
-
-    Raises `ConfigError` or whatever building raises; then the old configuration goes on serving.
-    """
-    plan = build_plan(settings, because=router.plan.because, previous=router.plan)
-    policy = build_policy(settings, plan.reader).prepare()
-    learnt_alike = (
-        _learning(settings) == _learning(router.plan.settings) and plan.reader.columns == router.plan.reader.columns
-    )
-    if router.learner is not None and learnt_alike:
-        policy.restore(router.served.policy.state()).prepare()
-        served = Served(policy, router.served.snapshot, router.served.degraded)
-    else:
-        served = Served(policy, UNTRAINED)
-    if router.learner is not None:
-        router.learner.stop()
-    router.plan, router.served = plan, served
-    router.learner = start_learner(settings, policy, router)
-
-
-def _learning(settings: Settings) -> object:
-    """What a learnt state depends on."""
-    return settings.policy.estimator, settings.policy.consumption, settings.learner, settings.vector, settings.signals
-
-
-async def release(router: Router) -> None:
-    """End everything a router runs, in the order that loses nothing. Safe to call twice."""
-    if router.learner is not None:
-        await asyncio.to_thread(router.learner.stop)
-    await close_all(router.plan.executor.providers.values())
-    await asyncio.to_thread(router.ledger.close)
 
 
 def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:
@@ -116,14 +85,8 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
     candidates = tuple(candidate_of(block) for block in settings.candidates)
     board = board_of(settings, previous.board if previous else None)
     board.register(candidate.name for candidate in candidates)
-    kept = previous.executor.providers if previous else {}
-    unchanged = {
-        name for name in kept if previous and previous.settings.providers[name] == settings.providers.get(name)
-    }
-    providers = {
-        name: kept[name] if name in unchanged else provider_of(name, block)
-        for name, block in settings.providers.items()
-    }
+    reader = build_reader(settings.signal_names(), settings.signals, settings.vector)
+    guards = guards_of(settings, board)
     own = settings.execution
     fallback = Fallback(
         max_attempts=own.max_attempts,
@@ -133,10 +96,11 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         deadline=own.deadline_s,
         actions=own.actions,
     )
+    providers = providers_of(settings, previous)  # last: they hold threads, and nothing after this should fail
     return Plan(
         candidates=candidates,
-        reader=build_reader(settings.signal_names(), settings.signals, settings.vector),
-        guards=guards_of(settings, board),
+        reader=reader,
+        guards=guards,
         executor=Executor(providers, candidates, strategy_of(settings), board, fallback),
         board=board,
         default_order=settings.policy.default_order,
@@ -199,6 +163,16 @@ def board_of(settings: Settings, previous: Board | None) -> Board:
         longest_rest=own.longest_rest_s,
         circuits=previous.circuits if previous else {},
     )
+
+
+def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, Provider]:
+    """By name; those of `previous` whose settings are the same run on. Raises `ConfigError`, `WeightsError`."""
+    kept = {} if previous is None else previous.executor.providers
+    before = {} if previous is None else previous.settings.providers
+    return {
+        name: kept[name] if name in kept and before.get(name) == block else provider_of(name, block)
+        for name, block in settings.providers.items()
+    }
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:

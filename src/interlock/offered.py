@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,16 +18,12 @@ from .providers import Found, detect
 if TYPE_CHECKING:
     from .pocket.family import PocketCandidate
 
-if TYPE_CHECKING:
-    from .pocket.family import PocketCandidate
-
 HERE = Path("interlock.yaml")
 HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 """Models of well-known providers with their list prices and the date these were read."""
 
 WORTH = 2000.0
 """Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
-
 
 NOTABLE = 0.005
 """Share of the bench's prompts for which a pocket candidate must be the best buy to be part of the embedded pool."""
@@ -43,16 +40,24 @@ class Offer(NamedTuple):
 def offer(environment: Mapping[str, str] = os.environ, *, only_pocket: bool = False) -> Offer:
     """`interlock.yaml` in this directory, else providers the environment has keys for, else the pocket pool.
 
-    Must not be called inside a running event loop. Raises `ConfigError`.
+    Blocks for a moment while it looks. Raises `ConfigError`.
     """
     if HERE.exists() and not only_pocket:
         return Offer(Document.read(HERE), f"{HERE} in this directory")
-    found, notes = ([], []) if only_pocket else asyncio.run(detect(environment))
+    found, notes = ([], []) if only_pocket else _detected(environment)
     if found:
         return Offer(Document(hosted(found)), "; ".join(one.because for one in found), tuple(notes))
     return Offer(
         Document(embedded()), "no key, no Ollama and no interlock.yaml: the embedded pocket pool", tuple(notes)
     )
+
+
+def _detected(environment: Mapping[str, str]) -> tuple[list[Found], list[str]]:
+    """What `detect` found and can answer. In a thread: a notebook, for one, runs an event loop already."""
+    with ThreadPoolExecutor(1) as thread:
+        found, notes = thread.submit(asyncio.run, detect(environment)).result()
+    idle = [one for one in found if not one.secret and not one.models]
+    return [one for one in found if one not in idle], [*notes, *(f"{one.because}, but serves no model" for one in idle)]
 
 
 def hosted(found: list[Found]) -> dict[str, Any]:

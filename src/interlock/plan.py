@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from .types import Candidate
 
 if TYPE_CHECKING:
     from .config import Settings
-    from .execution import Executor
+    from .execution import Executor, Run
     from .guards import Board, Guards
     from .policy import Policy
     from .signals import Reader
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one configuration builds. A reload swaps it whole, so a request never sees half of each."""
+    """What one configuration builds. A reload swaps it whole, so a request never sees half of each.
+
+    `runs` are those begun on it: its providers are needed until the last of them has ended.
+    """
 
     candidates: tuple[Candidate, ...]
     reader: Reader
@@ -29,6 +33,7 @@ class Plan:
     settings: Settings
     config: str
     because: str = ""
+    runs: WeakSet[Run] = field(default_factory=WeakSet, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

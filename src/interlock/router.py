@@ -11,6 +11,7 @@ event-loop tick are decided together.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -37,7 +38,9 @@ class Router:
     def __init__(self, plan: Plan, served: Served, ledger: SqliteLedger) -> None:
         self.plan, self.served, self.ledger = plan, served, ledger
         self.learner: Learner | None = None
-        self._decide_in_tick = Tick(self.decide)
+        self.changing = asyncio.Lock()  # one reload at a time, and none while closing
+        self.leaving: asyncio.Task[None] | None = None  # closes what reloads have dropped
+        self._decide_in_tick = Tick(self._decide)
 
     @classmethod
     def from_config(cls, path: str | None = None) -> Self:
@@ -48,7 +51,13 @@ class Router:
 
     def decide(self, requests: Sequence[Request]) -> list[Decision]:
         """One decision per request. Pure: reads clocks, breakers and the current snapshot, changes nothing."""
+        return [decision for decision, _ in self._decide(requests)]
+
+    def _decide(self, requests: Sequence[Request]) -> list[tuple[Decision, Plan]]:
+        """Each decision with the plan it was made on: a reload may come before it is carried out."""
         began, plan, served = time.perf_counter(), self.plan, self.served
+        if not requests:
+            return []
         contexts = plan.reader.read(requests)
         standing = plan.guards.check(contexts, plan.candidates)
         estimate = served.policy.estimate(contexts, plan.candidates)
@@ -57,17 +66,20 @@ class Router:
         choice = served.policy.choose(estimate, permitted, [request.limits for request in requests])
         seconds = (time.perf_counter() - began) / len(requests)
         return [
-            write_down(plan, served, context, i, standing[i], estimate, choice, seconds)
+            (write_down(plan, served, context, i, standing[i], estimate, choice, seconds), plan)
             for i, context in enumerate(contexts)
         ]
 
     async def start(self, request: Request) -> Run:
         """Decide, record, begin; iterate the run for the answer. Raises `Refused`; `Busy` when the ledger is behind."""
-        decision = await self._decide_in_tick(request)
+        decision, plan = await self._decide_in_tick(request)
         recorded = self.ledger.put(decision, request)
         if decision.chosen is None:
+            await recorded
             raise Refused({row.candidate: [r.detail for r in row.reasons] for row in decision.considered}, decision.id)
-        return self.plan.executor.start(request, decision, self.ledger.put, recorded)
+        run = plan.executor.start(request, decision, self.ledger.put, recorded)
+        plan.runs.add(run)
+        return run
 
     async def route(self, request: Request) -> Answer:
         """Decide, execute, record; the whole answer at once. Raises `Refused` or the last `ProviderError`."""
@@ -87,14 +99,14 @@ class Router:
         """Serve another snapshot from the next decision on. Called by the learner, from its thread."""
         self.served = Served(policy, snapshot, degraded)
 
-    def reload(self, settings: Settings) -> None:
+    async def reload(self, settings: Settings) -> None:
         """Serve another configuration from the next decision on. Raises `ConfigError`, and then nothing has changed."""
-        from .assembly import reload
+        from .lifecycle import reload
 
-        reload(self, settings)
+        await reload(self, settings)
 
     async def close(self) -> None:
         """Stop learning, close providers, write what is queued. Safe to call twice."""
-        from .assembly import release
+        from .lifecycle import release
 
         await release(self)

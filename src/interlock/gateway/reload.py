@@ -37,7 +37,7 @@ async def reload(service: Service, path: Path) -> None:
     """Serve what the file says now, or keep what serves and say why."""
     try:
         settings = await asyncio.to_thread(load, path)
-        await asyncio.to_thread(service.router.reload, settings)
+        await service.router.reload(settings)
         service.front = front(settings, service.router.plan.candidates)
     except InterlockError as error:
         log.error("the configuration was not reloaded, the old one serves on: %s", error)
