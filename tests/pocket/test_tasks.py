@@ -151,7 +151,7 @@ def test_long_recall_is_answered_by_its_own_text(example: Example) -> None:
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
 def test_wordings(task: Task) -> None:
     assert len(task.forms.paraphrases) >= 6
-    assert len(set(task.forms[v] for v in range(len(task.forms)))) == len(task.forms)
+    assert len({task.forms[v] for v in range(len(task.forms))}) == len(task.forms)
     name = task.name.removesuffix("_long").removesuffix("7")
     names = {"facts": "code", "caesar": "caesar|shift", "dedupe": "dedupe|duplicate", "compose": "then"}.get(name, name)
     for variant in task.forms.variants("hidden"):
