@@ -1,13 +1,22 @@
-"""A real gateway for tests outside `e2e/`: the documentation and the command line."""
+"""For tests outside a folder of their own: a real gateway, and routers over scripted providers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from interlock.assembly import from_settings
+from interlock.config import Document, Settings, from_document
 from interlock.lab.process import Gateway
 from interlock.lab.process import gateway as running_gateway
+from interlock.providers import Call, Chunks
+from interlock.router import Router
+from interlock.types import Chunk, Usage
 
 WITHOUT_PROVIDERS = {"OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": "", "OLLAMA_HOST": "127.0.0.1:9"}
 
@@ -24,3 +33,71 @@ def no_providers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever keys this machine has, what runs in the test sees none."""
     for name, value in WITHOUT_PROVIDERS.items():
         monkeypatch.setenv(name, value)
+
+
+@dataclass
+class Script:
+    """A provider that answers `words`, waits at `gate` before the last one, or raises `fails`."""
+
+    words: tuple[str, ...] = ("yes", ".")
+    fails: Exception | None = None
+    gate: asyncio.Event | None = None
+    calls: list[Call] = field(default_factory=list)
+    closed: int = 0
+
+    async def send(self, call: Call) -> Chunks:
+        self.calls.append(call)
+        if self.fails is not None:
+            raise self.fails
+        last, raw = len(self.words) - 1, "".join(self.words).encode()
+        for index, word in enumerate(self.words):
+            if index == last and self.gate is not None:
+                await self.gate.wait()
+            if call.stream:
+                yield Chunk(
+                    word.encode(), word, Usage(3, 2) if index == last else None, "stop" if index == last else ""
+                )
+        if not call.stream:
+            yield Chunk(raw, raw.decode(), Usage(3, 2), "stop")
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class Scripted:
+    """Configurations over two providers, and routers built from them whose providers are scripts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.routers: list[Router] = []
+
+    def settings(self, **changes: Any) -> Settings:
+        """Two candidates, `cheap` of `near` and the better `good` of `far`; `changes` replace whole blocks."""
+        far = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
+        document = {
+            "providers": {"near": far, "far": far},
+            "candidates": [
+                {"name": "cheap", "provider": "near", "model": "m1", "quality": 0.5, "price": {"in": 1, "out": 1}},
+                {"name": "good", "provider": "far", "model": "m2", "quality": 0.9, "price": {"in": 2, "out": 2}},
+            ],
+            "vector": ["structure"],
+            "policy": {"exploration": {"kind": "greedy"}},
+            "learner": {"enabled": False},
+            "ledger": {"path": str(self.folder / "ledger.db")},
+        }
+        return from_document(Document(document | changes))
+
+    def router(self, **changes: Any) -> Router:
+        made = from_settings(self.settings(**changes), Router)
+        providers = made.plan.executor.providers
+        providers.update({name: Script() for name in providers})
+        self.routers.append(made)
+        return made
+
+
+@pytest.fixture
+async def scripted(tmp_path: Path) -> AsyncIterator[Scripted]:
+    made = Scripted(tmp_path)
+    yield made
+    for router in made.routers:
+        await router.close()
