@@ -96,6 +96,11 @@ class Scripted:
 
 
 @pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
 async def scripted(tmp_path: Path) -> AsyncIterator[Scripted]:
     made = Scripted(tmp_path)
     yield made
