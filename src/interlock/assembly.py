@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ from .signals import Reader
 from .signals import build as build_reader
 from .types import Candidate, Capability, Limits, Profile
 
+log = logging.getLogger("interlock.assembly")
+
 R = TypeVar("R", bound=Router)
 UNTRAINED = "none"
 
@@ -38,6 +41,8 @@ UNTRAINED = "none"
 def assemble(path: str | None, router: type[R], *, ledger: str | None = None) -> R:
     """A router from a configuration file, or from what the environment offers. Raises `ConfigError`."""
     found = Offer(Document.read(Path(path)), path) if path else offer()
+    for note in found.notes:
+        log.info("%s", note)
     return from_settings(from_document(found.document), router, ledger=ledger, because=found.because)
 
 

@@ -9,6 +9,7 @@ Units everywhere: money in USD (prices in USD per million tokens), time in secon
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -219,7 +220,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def runner_up(self) -> Considered | None:
         """The permitted candidate with the highest utility among those not chosen."""
         others = [row for row in self.considered if row.permitted and row.candidate != self.chosen]
-        return max(others, key=lambda row: row.utility, default=None)
+        return max(others, key=lambda row: -math.inf if math.isnan(row.utility) else row.utility, default=None)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
