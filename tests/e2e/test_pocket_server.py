@@ -109,9 +109,16 @@ async def test_a_client_that_goes_away_frees_its_slot(address: str, stream: bool
     body = {"model": "random-t0", "messages": [{"role": "user", "content": "x"}], "stream": stream}
     before = await metric(address, "vllm:generation_tokens")
     for _ in range(5):
-        async with httpx.AsyncClient(timeout=httpx.Timeout(5, read=0.02)) as http:
-            with pytest.raises(httpx.ReadTimeout):
-                await http.post(f"{address}/v1/chat/completions", json=body)
+        if stream:  # leave after the first event
+            async with (
+                httpx.AsyncClient(timeout=5) as http,
+                http.stream("POST", f"{address}/v1/chat/completions", json=body) as answer,
+            ):
+                await anext(answer.aiter_lines())
+        else:  # leave before there is anything
+            async with httpx.AsyncClient(timeout=httpx.Timeout(5, read=0.005)) as http:
+                with pytest.raises(httpx.ReadTimeout):
+                    await http.post(f"{address}/v1/chat/completions", json=body)
     async with asyncio.timeout(10):
         while await metric(address, "vllm:num_requests_running"):
             await asyncio.sleep(0.01)
