@@ -35,8 +35,9 @@ BELOW: dict[str, set[str]] = {
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "policy", "plan"},
+    "judging": NOUNS | {"learning"},
     "router": NOUNS
-    | {"batching", "decision", "plan", "config", "policy", "execution", "ledger", "learning"}
+    | {"batching", "decision", "judging", "plan", "config", "policy", "execution", "ledger", "learning"}
     | {"assembly", "lifecycle"},
     "assembly": NOUNS
     | {

@@ -39,8 +39,11 @@ async def taught(router: Router, *scores: float) -> None:
     await until(lambda: router.served.snapshot.split("-")[0] == str(router.ledger.seq))
 
 
-def learners() -> int:
-    return sum(thread.name == "interlock-learner" for thread in threading.enumerate())
+@pytest.fixture
+def learners() -> Callable[[], int]:
+    """How many learners run that did not before the test."""
+    before = set(threading.enumerate())
+    return lambda: sum(thread.name == "interlock-learner" for thread in set(threading.enumerate()) - before)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +123,7 @@ async def test_a_configuration_that_cannot_be_built_changes_nothing(
 
 
 async def test_when_the_new_learner_cannot_start_the_old_configuration_learns_on(
-    scripted: Any, monkeypatch: pytest.MonkeyPatch
+    scripted: Any, learners: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     router = scripted.router(learner=LEARNING)
     await taught(router, 1.0)
@@ -151,7 +154,7 @@ async def test_another_ledger_needs_a_restart(scripted: Any) -> None:
     assert wrong.value.path == "ledger"
 
 
-async def test_another_objective_keeps_what_was_learnt(scripted: Any) -> None:
+async def test_another_objective_keeps_what_was_learnt(scripted: Any, learners: Callable[[], int]) -> None:
     router = scripted.router(learner=LEARNING)
     await taught(router, *[0.0] * 12)
     before, learner = router.served, router.learner
@@ -180,7 +183,7 @@ async def test_another_estimator_learns_from_the_ledger_anew(scripted: Any) -> N
     assert router.learner.status().learnt > 0
 
 
-async def test_learning_can_be_switched_off_and_on(scripted: Any) -> None:
+async def test_learning_can_be_switched_off_and_on(scripted: Any, learners: Callable[[], int]) -> None:
     router = scripted.router(learner=LEARNING)
     await router.reload(scripted.settings())
     assert router.learner is None
@@ -189,7 +192,7 @@ async def test_learning_can_be_switched_off_and_on(scripted: Any) -> None:
     await taught(router, 1.0)
 
 
-async def test_requests_and_reloads_at_once(scripted: Any) -> None:
+async def test_requests_and_reloads_at_once(scripted: Any, learners: Callable[[], int]) -> None:
     """Estimates of one layout never meet a policy of another, and no request is lost."""
     router = scripted.router(learner=LEARNING)
     script = router.plan.executor.providers["far"]
@@ -213,7 +216,9 @@ async def test_requests_and_reloads_at_once(scripted: Any) -> None:
     assert learners() == 1
 
 
-async def test_a_cancelled_reload_still_ends_and_closing_waits_for_it(scripted: Any) -> None:
+async def test_a_cancelled_reload_still_ends_and_closing_waits_for_it(
+    scripted: Any, learners: Callable[[], int]
+) -> None:
     router = scripted.router(learner=LEARNING)
     settings = scripted.settings(learner=LEARNING, policy=CHEAPEST)
     reloading = asyncio.create_task(router.reload(settings))

@@ -424,6 +424,23 @@ async def test_no_model_scores_itself(scripted: Any, source: str) -> None:
     assert rows(router, "feedback") == []
 
 
+async def test_nobody_speaks_with_the_routers_own_voice(scripted: Any) -> None:
+    """Verdicts that come with an outcome are beyond doubt; a tenant's are not."""
+    router = scripted.router()
+    answer = await router.route(ask())
+    with pytest.raises(RequestError, match="the router itself"):
+        await router.feedback(score(answer.decision.id, 1.0, "outcome"))
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, math.nan, math.inf])
+async def test_a_score_that_would_teach_nothing_is_refused(scripted: Any, wrong: float) -> None:
+    router = scripted.router()
+    answer = await router.route(ask())
+    with pytest.raises(RequestError, match="outside 0 to 1"):
+        await router.feedback(score(answer.decision.id, wrong))
+    assert rows(router, "feedback") == []
+
+
 async def test_the_whole_text_of_a_streamed_answer(scripted: Any) -> None:
     answer = await scripted.router().route(ask(stream=True))
     assert answer.text == "yes."

@@ -20,7 +20,8 @@ import numpy as np
 
 from .batching import Tick
 from .decision import write_down
-from .errors import NotFound, Refused, RequestError
+from .errors import NotFound, Refused
+from .judging import check
 from .plan import Plan, Served
 from .types import Answer, Decision, Feedback, Request
 
@@ -88,9 +89,8 @@ class Router:
         return Answer(run.decision, run.outcome, "".join(chunk.text for chunk in chunks), chunks[-1].raw)
 
     async def feedback(self, feedback: Feedback) -> None:
-        """Returns once durable. Raises `NotFound` for an unknown decision, `RequestError` if a model scores itself."""
-        if feedback.source in {name for c in self.plan.candidates for name in (c.name, c.provider, c.model)}:
-            raise RequestError(f"{feedback.source!r} is a model: a model may never score itself", param="source")
+        """Returns once durable. Raises `NotFound`, or `RequestError` for a score or a source that cannot count."""
+        check(feedback, self.plan.candidates)
         if not await self.ledger.knows(feedback.decision):
             raise NotFound(f"no decision {feedback.decision!r} in the ledger", param="id")
         await self.ledger.commit(feedback)
