@@ -13,7 +13,7 @@ def told(lost: float, trusting: float) -> Told:
     clean = np.full((2, 300), 0.8)
     poisoned = clean.copy()
     poisoned[0, :100] -= 3 * lost  # all of it in the first third
-    return Told(clean, poisoned, clean - trusting)
+    return Told(clean, poisoned, clean - trusting, clean)
 
 
 def test_cost_is_in_points_of_the_whole_stream_or_its_end() -> None:

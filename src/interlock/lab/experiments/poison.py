@@ -2,7 +2,8 @@
 
 The bench's prompts stream through decide, ledger, fold and publish on recorded real answers (lab/stream.py). Five
 tenants take turns; one says of every answer the opposite of what is true. The same stream without the poison (that
-tenant tells the truth) is subtracted. Once as configured, once with every tenant's word counting fully.
+tenant tells the truth) is subtracted: as configured, with every tenant's word counting fully, and with that tenant's
+not counting at all, which is what the best defence would leave.
 
 A point is a hundredth: of utility, or of accuracy.
 """
@@ -32,11 +33,12 @@ WINDOW = 200  # requests of the honest over which the plot averages
 
 @dataclass(frozen=True)
 class Told:
-    """One seed: expected utility and accuracy of each of the honest tenants' requests, (2, n), in three streams."""
+    """One seed: expected utility and accuracy of each of the honest tenants' requests, (2, n), in four streams."""
 
     clean: Array
     poisoned: Array
     trusting: Array
+    ignoring: Array
 
     def cost(self, of: Array, first: float = 0.0) -> Array:
         """Points (utility, accuracy) that the honest lose, after the `first` part of the stream."""
@@ -45,26 +47,27 @@ class Told:
 
 
 def run(options: Options) -> Report:
-    """Stream each seed without poison, with it, and with it where nobody is doubted."""
-    with showing(options.console) as progress, Stream() as stream, Stream(learner={"robust": False}) as trusting:
-        told = [live_through(stream, trusting, seed, options, progress) for seed in options.seeds]
+    """Stream each seed without poison, and with it under three degrees of trust."""
+    trusting, ignoring = Stream(learner={"robust": False}), Stream(learner={"tenant_weights": {LIAR: 0.0}})
+    with showing(options.console) as progress, Stream() as stream, trusting, ignoring:
+        told = [live_through((stream, trusting, ignoring), seed, options, progress) for seed in options.seeds]
     return judge(told, options)
 
 
-def live_through(stream: Stream, trusting: Stream, seed: int, options: Options, progress: Progress) -> Told:
+def live_through(streams: tuple[Stream, Stream, Stream], seed: int, options: Options, progress: Progress) -> Told:
     n = max(100, int(PROMPTS * options.scale))
     examples = bench(seed, n, split="test", style="mixed")
     table = answer_all(examples, options.out.parent / "answers", progress, f"seed {seed}: every candidate")
     requests = requests_of(examples, seed, (*HONEST, LIAR))
     lies = np.array([request.tenant == LIAR for request in requests])
     said = np.where(lies[:, None], 1.0 - table.quality, table.quality)
-    bar = progress.add_task(f"seed {seed}: three streams", total=3 * n)
+    bar = progress.add_task(f"seed {seed}: four streams", total=4 * n)
 
     def got(by: Stream, scores: Array) -> Array:
         chances = by.run(requests, table, scores, done=lambda count: progress.advance(bar, count))
         return np.stack([(chances * values)[~lies].sum(axis=1) for values in (table.utility, table.quality)])
 
-    return Told(got(stream, table.quality), got(stream, said), got(trusting, said))
+    return Told(got(streams[0], table.quality), *(got(stream, said) for stream in streams))
 
 
 def judge(told: Sequence[Told], options: Options) -> Report:
@@ -76,14 +79,16 @@ def judge(told: Sequence[Told], options: Options) -> Report:
         return Figure(name=name, ours=mean, low=low, high=high, wanted=wanted, verdict=verdict, unit=" points")
 
     whole, late = (np.array([t.cost(t.poisoned, first) for t in told]) for first in (0.0, 1 / 3))
-    open_, late_open = (np.array([t.cost(t.trusting, first) for t in told]) for first in (0.0, 1 / 3))
+    blind, late_blind = (np.array([t.cost(t.trusting, first) for t in told]) for first in (0.0, 1 / 3))
+    ignored = np.array([t.cost(t.ignoring) for t in told])
     figures = (
         figure("utility the honest lose", whole[:, 0], f"< {MOST:g}", bool(whole[:, 0].mean() < MOST)),
         figure("... in the last two thirds", late[:, 0]),
         figure("accuracy the honest lose", whole[:, 1]),
-        figure("utility they lose, nobody doubted", open_[:, 0]),
-        figure("... in the last two thirds", late_open[:, 0]),
-        figure("accuracy they lose, nobody doubted", open_[:, 1]),
+        figure("utility they lose, nobody doubted", blind[:, 0]),
+        figure("... in the last two thirds", late_blind[:, 0]),
+        figure("accuracy they lose, nobody doubted", blind[:, 1]),
+        figure("utility they lose, the liar ignored", ignored[:, 0]),
         figure("their utility without poison", np.array([100 * t.clean[0].mean() for t in told])),
     )
     return Report(
@@ -94,8 +99,11 @@ def judge(told: Sequence[Told], options: Options) -> Report:
         plots=(draw(told, options.out / "poison.png"),),
         notes=(
             "utility in expectation over each decision's probabilities; the whole stream counts, learning included",
+            "what is lost beyond a liar ignored was taught before it was doubted: that stays learnt and fades slowly",
         ),
-        details={"per_seed": {"as configured": whole.tolist(), "nobody doubted": open_.tolist()}},
+        details={
+            "per_seed": {"as configured": whole.tolist(), "nobody doubted": blind.tolist(), "ignored": ignored.tolist()}
+        },
     )
 
 
@@ -107,6 +115,7 @@ def draw(told: Sequence[Told], path: Path) -> str:
     lines = (
         ("clean", "no poison", "k--"),
         ("trusting", "poison, nobody doubted", "C7-"),
+        ("ignoring", "poison, the liar ignored", "C0-"),
         ("poisoned", "poison, as configured", "r-"),
     )
     for name, label, style in lines:
