@@ -243,6 +243,25 @@ async def test_no_answer_is_complete_before_its_decision_is_recorded(scripted: A
     assert run.outcome.error == ""
 
 
+async def test_a_stream_without_a_last_piece_does_not_end_before_either(scripted: Any) -> None:
+    router = scripted.router()
+    held = Held(router.ledger)
+    router.ledger = held
+
+    async def send(call: Any) -> Any:
+        yield Chunk(b"yes", "yes")
+
+    router.plan.executor.providers["far"].send = send
+    run = await router.start(ask(stream=True))
+    assert (await anext(run)).text == "yes"
+    end = asyncio.create_task(anext(run, None))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not end.done()
+    held.held[0].settle(1)
+    assert await end is None
+
+
 async def test_an_answer_whose_decision_cannot_be_recorded_is_not_given(scripted: Any) -> None:
     router = scripted.router()
     held = Held(router.ledger)
@@ -253,6 +272,10 @@ async def test_an_answer_whose_decision_cannot_be_recorded_is_not_given(scripted
     held.held[0].settle(error=LedgerError("the disk is full"))
     with pytest.raises(LedgerError, match="the disk is full"):
         await answer
+    (outcome,) = rows(router, "outcome")
+    assert isinstance(outcome, Outcome)
+    assert outcome.error == "ledger_error"
+    assert outcome.cost > 0, "it was paid for all the same"
 
 
 async def test_an_answer_leaves_its_decision_and_its_outcome(scripted: Any) -> None:

@@ -116,12 +116,20 @@ async def test_a_full_queue_is_busy_and_loses_nothing(path: Path, make: SimpleNa
         tickets, refused = [], 0
         for i in range(3000):
             try:
-                tickets.append(ledger.put(make.outcome(f"il-{i}")))
+                tickets.append(ledger.put(make.decision(f"il-{i}")))
             except Busy:
                 refused += 1
         ledger_rows = [ticket.wait(10) for ticket in tickets]
         assert refused
         assert len(ledger_rows) == len(set(ledger_rows)) == ledger.seq == 3000 - refused
+
+
+async def test_an_outcome_is_never_refused(path: Path, make: SimpleNamespace) -> None:
+    """Its decision was let in, and what has been spent must not be lost."""
+    with SqliteLedger(path, capacity=0, linger=0.0) as ledger:
+        with pytest.raises(Busy):
+            ledger.put(make.decision("il-1"))
+        assert await ledger.put(make.outcome("il-0")) == 1
 
 
 def test_one_bad_record_does_not_fail_its_group(path: Path, make: SimpleNamespace) -> None:

@@ -74,13 +74,7 @@ class Run:
 
     async def __anext__(self) -> Chunk:
         try:
-            chunk = await self._chunks.__anext__()
-            if self._recorded is not None and (chunk.finish or not self._calls.request.stream):
-                recorded, self._recorded = self._recorded, None
-                await recorded
-        except StopAsyncIteration:
-            self._end("")
-            raise
+            chunk = await self._next()
         except InterlockError as error:
             self._end(error.code)
             raise
@@ -90,7 +84,22 @@ class Run:
         except BaseException:
             self._end(InterlockError.code)
             raise
+        if chunk is None:
+            self._end("")
+            raise StopAsyncIteration
         self._note(chunk)
+        return chunk
+
+    async def _next(self) -> Chunk | None:
+        """The next chunk, `None` at the end; neither the last one nor the end before the decision is recorded."""
+        chunk = await anext(self._chunks, None)
+        if self._recorded is not None and (chunk is None or chunk.finish or not self._calls.request.stream):
+            recorded, self._recorded = self._recorded, None
+            try:
+                await recorded
+            except BaseException:
+                await self._chunks.aclose()  # ends the call, so that its step and its cost are part of the outcome
+                raise
         return chunk
 
     async def aclose(self) -> None:

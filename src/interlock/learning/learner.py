@@ -100,9 +100,14 @@ class Learner:
         self._stored_at = 0.0
 
     def start(self) -> Self:
-        """Publish the pinned or the last good snapshot, then fold in a thread of its own."""
+        """Publish the pinned or the last good snapshot, then fold in a thread of its own.
+
+        When there is none although there are rows to fold, whatever the router serves is better than a policy that
+        knows nothing: then the first to be published is the one that has folded them.
+        """
         with self._turn:
-            if not (self._pin and self._serve_pinned()):
+            unknowing = not self._working.seq and self._ledger.seq > 0
+            if not (self._pin and self._serve_pinned()) and not unknowing:
                 self._serve(self._policy.clone(), self._working.version)
         self._thread = threading.Thread(target=self._work, name="interlock-learner", daemon=True)
         self._thread.start()

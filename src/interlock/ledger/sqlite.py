@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ..errors import Busy, InterlockError, LedgerClosed, LedgerError
-from ..types import Decision, Request
+from ..types import Decision, Outcome, Request
 from .append import Appender
 from .erase import Erasure, erase
 from .reading import Case, Reading, Stored
@@ -111,11 +111,13 @@ class SqliteLedger(Reading):
     ) -> Ticket:
         """Queue a record; returns at once. A decision's `request`, an outcome's `answer` are kept if `payload`.
 
-        Raises Busy when the queue is full, LedgerClosed after `close`. What else goes wrong is in the ticket's `error`.
+        Raises Busy when the queue is full, but never for an outcome: it follows a decision that was let in, and what
+        has been spent must not be lost. Raises LedgerClosed after `close`. What else goes wrong is in the ticket's
+        `error`.
         """
         decision = record.id if isinstance(record, Decision) else ""
         make = partial(encode, record, request, answer, self._payload)
-        return self._enqueue(Write(Ticket(), make, durable, decision))
+        return self._enqueue(Write(Ticket(), make, durable, decision), refusable=not isinstance(record, Outcome))
 
     async def commit(self, record: Record) -> int:
         """Append and wait until the disk has it; the row's seq. Raises what `put` raises, and LedgerError."""
@@ -171,11 +173,11 @@ class SqliteLedger(Reading):
     ) -> None:
         self.close()
 
-    def _enqueue(self, item: Write | Job) -> Ticket:
+    def _enqueue(self, item: Write | Job, refusable: bool = True) -> Ticket:
         with self._gate:
             if self._closed:
                 raise LedgerClosed(f"{self.path}: the ledger is closed")
-            if self._queue.qsize() >= self._capacity:
+            if refusable and self._queue.qsize() >= self._capacity:
                 raise Busy(
                     f"{self._capacity} records wait to be written to the ledger; try again shortly", retry_after=0.5
                 )
