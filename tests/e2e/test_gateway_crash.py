@@ -80,7 +80,7 @@ def caught_up(running: Gateway, ledger: Path, patience: float = 30.0) -> str:
     while time.monotonic() < deadline:
         with urllib.request.urlopen(f"{running.url}/v1/learner", timeout=10) as response:
             status: dict[str, Any] = json.load(response)
-        if int(status["served"].partition("-")[0]) >= last:
+        if int(status["served"].partition("-")[0] or 0) >= last:  # empty until the first fold
             assert status["error"] == status["degraded"] == ""
             return str(status["served"])
         time.sleep(0.05)
