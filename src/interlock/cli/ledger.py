@@ -184,6 +184,7 @@ def fold(
         "learnt": made.learnt,
         "skipped": dict(made.skipped),
         "doubted": made.agreement.doubted(),
+        "disregarded": made.agreement.disregarded(),
         "stored": reading.snapshot(snapshot.version) is not None,
         "bytes": len(snapshot.state),
     }
@@ -195,6 +196,8 @@ def fold(
             print(f"  {count} taught nothing: {reason}")
         for name, weight in sorted(made.agreement.doubted().items()):
             print(f"  tenant {name!r} counts {weight:g}: it contradicts what the others confirm")
+        for name, (first, last) in sorted(made.agreement.disregarded().items()):
+            print(f"  tenant {name!r} counts nothing from row {first} to {last}: it was found out after it had been learnt")
 
     emit(facts, as_json, say)
 

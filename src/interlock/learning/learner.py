@@ -45,7 +45,8 @@ Publish = Callable[[Any, str, str], None]
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`served` is what the router was given last, `working` the newest folded, `lag` the rows not folded yet.
 
-    `error` is why the last attempt failed, empty when it went well. `doubted` tenants count less than fully.
+    `error` is why the last attempt failed, empty when it went well. `doubted` tenants count less than fully; of those
+    in `disregarded` nothing counts from the first row to the last: they were found out after it had been learnt.
     """
 
     served: str
@@ -57,6 +58,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     learnt: int
     skipped: dict[str, int]
     doubted: dict[str, float]
+    disregarded: dict[str, list[int]]
     rebuilds: int
     error: str
     at: float
@@ -171,6 +173,7 @@ class Learner:
             learnt=fold.learnt,
             skipped=dict(fold.skipped),
             doubted=fold.agreement.doubted(),
+            disregarded=fold.agreement.disregarded(),
             rebuilds=fold.rebuilds,
             error=self._error,
             at=self._at,
