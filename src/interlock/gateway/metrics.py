@@ -84,6 +84,8 @@ class Metrics:
             self._tokens(step.candidate, "output").inc(step.usage.output)
             if step.usage.cached:
                 self._tokens(step.candidate, "cached").inc(step.usage.cached)
+            if step.usage.cache_write:
+                self._tokens(step.candidate, "cache_write").inc(step.usage.cache_write)
             if step.usage.reasoning:
                 self._tokens(step.candidate, "reasoning").inc(step.usage.reasoning)
         if outcome.candidate is not None:

@@ -15,10 +15,10 @@ So nobody is doubted for being first or alone; and when the world changes (a mod
 slope falls together, nobody is confirmed, and everybody is still learnt from. Who differs in level only, a harsh judge,
 has the same slope. What cannot be seen: tenants in the majority that lie in concert; give such a weight by hand.
 
-A tenant whose weight has fallen to `FOUND_OUT` is also disregarded for as far back as its evidence reaches, `MEMORY`
-scores at most, and what it taught there is unlearnt (verdicts.py, fold.py). Its slope is kept all the while, whether it
-counts or not: a tenant that agrees again, or that was suspected wrongly, counts again from then on as its slope says,
-and has lost no more than those scores.
+A tenant whose weight falls to `FOUND_OUT` counts nothing from then on, and neither does what it gave before, as far
+back as the evidence reaches, `MEMORY` scores at most: that is unlearnt (verdicts.py, fold.py). Its slope is kept all
+the while, whether it counts or not. So a tenant that agrees again, or that was suspected wrongly, counts again as soon
+as its slope says so, and has lost no more than those scores.
 
 Source: Cao, Fang, Liu and Gong, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS 2021;
 Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm", Applied Statistics 28
@@ -46,7 +46,7 @@ STEPS = 8  # weights move in eighths, so that a tenant's history of weights stay
 MEMORY = 256  # scores over which a tenant's agreement is kept
 PATIENCE = 1.0  # evidence (sum of squared deviations of the predictions) that halves the benefit of the doubt
 RATE = 0.2  # step size of the predictor
-FOUND_OUT = 0.5  # the weight at which what a tenant has taught is unlearnt
+FOUND_OUT = 0.5  # up to this weight a tenant counts nothing, and what it has taught is unlearnt
 MARKS = 4  # rows kept to say how far back a tenant's evidence reaches
 
 
@@ -216,7 +216,8 @@ class Agreement:
         outnumbered = others / max(belief.variance, others, 1e-12)
         slope = (belief.covariance + PATIENCE) / (belief.variance + PATIENCE)
         doubt = min(max(confirmed, 0.0), 1.0) * outnumbered * min(max(1.0 - 2.0 * slope, 0.0), 1.0)
-        return 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
+        weight = 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
+        return weight if weight > FOUND_OUT else 0.0
 
     def state(self) -> dict[str, Any]:
         predictor = {name: weights.tobytes() for name, weights in self._predictor.items()}
