@@ -70,7 +70,7 @@ class Estimator(Protocol):
         """
         cells = np.asarray(scores, dtype=np.float64)
         rows, columns = np.nonzero(np.isfinite(cells))
-        return self.fit(np.asarray(vectors)[rows], [candidates[c] for c in columns], cells[rows, columns])
+        return self.fit(np.asarray(vectors)[rows], [candidates[c] for c in columns.tolist()], cells[rows, columns])
 
 
 class Event(NamedTuple):
