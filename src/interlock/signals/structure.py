@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..encoder import excerpt
-from ..types import Request, Signal
-from .base import Reading
+from ..types import Array, Request, Signal
+from .base import Reading, Readings
 from .text import strip_preamble
+
+if TYPE_CHECKING:
+    from .plain import Counted, Plain, Prompt
 
 # Every byte becomes its class: U upper, l lower, d digit, x beyond ASCII, c control; punctuation and space stay.
 _CLASS = bytes(
@@ -26,6 +30,8 @@ _CAPITALISED = re.compile(rb"(?<![Uldx])U[lx]")
 _CODE_WORD = re.compile(rb"(?<![Uldx])UU?U?d+(?![Uldx])")
 _SENTENCE = re.compile(rb"[.!?](?=\s|$)")
 _CLOCK = re.compile(rb"dd?:dd")
+_DIGITS = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_CLOCK_TIME = re.compile(r"[0-9][0-9]?:[0-9][0-9]")
 _BRACKET = re.compile(rb"[()\[\]{}<>]")
 _WORD = re.compile(r"\w+")
 _UPPER_WORD = re.compile(r"[A-Z]{2,}")
@@ -77,6 +83,9 @@ _LATEX = re.compile(r"\\[a-zA-Z]+|\$[^$\n]+\$|[\^_]\{")
 _LINK = re.compile(r"https?://|www\.")
 _OPENING = frozenset(b"([{<")
 
+LOOKS = ("upper_runs", "capitalised", "code_words", "logic", "program")
+"""The counts that are sums over words."""
+
 _COUNTS: tuple[tuple[str, float], ...] = (
     ("characters", 1e5), ("words", 1e4), ("lines", 1e3), ("sentences", 200), ("digits", 500), ("numbers", 200),
     ("longest_number", 20), ("longest_word", 40), ("longest_upper", 24), ("upper_runs", 50), ("capitalised", 200),
@@ -87,6 +96,19 @@ _COUNTS: tuple[tuple[str, float], ...] = (
     ("latex", 50), ("links", 10), ("examples", 10), ("control", 20), ("identifiers", 50),
 )  # fmt: skip
 _SHARES = ("upper_share", "digit_share", "symbol_share", "non_ascii_share")
+_AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
+
+# Counts that are sums over bytes, for all bytes at once.
+_MARKS = {
+    "lines": "\n", "digits": "0123456789", "commas": ",", "colons": ":", "semicolons": ";", "questions": "?",
+    "exclamations": "!", "quotes": "\"'`", "round": "()", "square": "[]", "curly": "{}", "angle": "<>", "plus": "+",
+    "minus": "-", "times": "*", "slashes": "/", "equals": "=", "percent": "%", "currency": "$",
+}  # fmt: skip
+_OF_BYTES = np.zeros((128, len(_COUNTS)))
+for _name, _marks in _MARKS.items():
+    _OF_BYTES[list(_marks.encode()), _AT[_name]] = 1.0
+_LOOKS_AT = [_AT[name] for name in LOOKS]
+_PROGRAM_MARKS = frozenset("`=>;{})+#")  # each of `_PROGRAM` has one of them, or "SELECT "
 _INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
 
 
@@ -114,6 +136,78 @@ class Structure:
         counts, shares = count(text, len(prompt), examples)
         columns = np.minimum(1.0, np.log1p(counts) * _INVERSE)
         return Reading(Signal(self.name, _form(counts, text), confidence=covered), [*columns.tolist(), *shares])
+
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        counted = batch.counted()
+        of_bytes = np.stack([one.bytes for one in counted])
+        counts = of_bytes @ _OF_BYTES
+        counts[:, _AT["lines"]] += 1
+        counts[:, _LOOKS_AT] += np.stack([one.looks for one in counted])
+        shares = _shares(of_bytes)
+        for i, (prompt, one) in enumerate(zip(batch.prompts, counted, strict=True)):
+            if "_" in prompt.text:  # words go on over it, here but not elsewhere
+                counts[i], shares[i] = count(prompt.text, len(prompt.whole), prompt.examples)
+            else:
+                _look_closer(prompt, one, counts[i])
+        columns = np.concatenate((np.minimum(1.0, np.log1p(counts) * _INVERSE), shares), axis=1)
+        forms = [_form(row, prompt.text) for row, prompt in zip(counts.tolist(), batch.prompts, strict=True)]
+        return Readings(forms, columns, [prompt.covered for prompt in batch.prompts], [""] * len(forms))
+
+
+def of_word(word: str) -> list[int]:
+    """What one word of ASCII letters and digits, or one mark, adds to `LOOKS`."""
+    classes = word.encode().translate(_CLASS)
+    return [
+        len(_UPPER.findall(classes)),
+        len(_CAPITALISED.findall(classes)),
+        len(_CODE_WORD.findall(classes)),
+        int(word in _LOGIC),
+        int(word in _KEYWORDS),
+    ]
+
+
+def _shares(of_bytes: NDArray[np.intp]) -> Array:
+    """What `count` gives as shares, for bytes (n, 128) that are all plain."""
+    uppers, lowers, digits = (of_bytes[:, a:b].sum(axis=1) for a, b in ((65, 91), (97, 123), (48, 58)))
+    size = of_bytes.sum(axis=1)
+    visible = np.maximum(1, size - of_bytes[:, 32] - of_bytes[:, 10])
+    symbols = np.maximum(0, visible - uppers - lowers - digits)
+    none = np.zeros(len(size))
+    return np.stack((uppers / np.maximum(1, uppers + lowers), digits / visible, symbols / visible, none), axis=1)
+
+
+def _look_closer(prompt: Prompt, one: Counted, counts: Array) -> None:
+    """Fill in what depends on the order of a plain text's characters. It holds no underscore."""
+    text, of = prompt.text, one.bytes.item
+    found: dict[str, float] = {"characters": len(prompt.whole), "words": one.words, "longest_word": one.longest}
+    if of(46) or of(33) or of(63):
+        found["sentences"] = len(_SENTENCE.findall(text.encode()))
+    if counts[_AT["digits"]]:
+        numbers = _DIGITS.findall(text)
+        found |= {"numbers": len(numbers), "longest_number": max(map(len, numbers))}
+    if counts[_AT["upper_runs"]]:
+        run = max(_UPPER_WORD.findall(text), key=len)
+        found |= {"longest_upper": len(run), "distinct_upper": len(set(run))}
+        found["program"] = counts[_AT["program"]] + text.count("SELECT ")
+    if any(counts[_AT[name]] for name in ("round", "square", "curly", "angle")):
+        found["open"], found["depth"] = _depths(text.encode())
+    if of(58):
+        found["clock_times"] = len(_CLOCK_TIME.findall(text))
+    if of(58) or "www" in text:
+        found["links"] = len(_LINK.findall(text))
+    if counts[_AT["lines"]] > 1:
+        found |= {"choices": len(_CHOICE.findall(text)), "bullets": len(_BULLET.findall(text))}
+    elif _CHOICE.match(text):
+        found["choices"] = 1
+    if not _PROGRAM_MARKS.isdisjoint(text):
+        found["program"] = counts[_AT["program"]] + sum(map(text.count, _PROGRAM))
+    if of(36) or of(92) or of(94):
+        found["latex"] = len(_LATEX.findall(text))
+    if prompt.examples:
+        found["examples"] = prompt.examples
+    for name, value in found.items():
+        counts[_AT[name]] = value
 
 
 def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple[float, ...]]:
@@ -144,9 +238,6 @@ def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple
     ]  # fmt: skip
     symbols = max(0, visible - letters - digits - beyond)
     return counts, (uppers / max(1, letters), digits / visible, symbols / visible, beyond / visible)
-
-
-_AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
 
 
 def _form(counts: list[float], text: str) -> str:
