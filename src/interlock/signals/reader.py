@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Reader:
         self._picked = np.array([places[column] for column in self.columns], np.intp)
         ends = np.cumsum([len(source.columns) for source in self.sources], dtype=np.intp).tolist()
         self._spans = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        self._batched = [isinstance(source, Batched) for source in self.sources]
         self._width = len(every)
 
     def read(self, requests: Sequence[Request]) -> list[Context]:
@@ -46,11 +48,11 @@ class Reader:
         signals: list[dict[str, Signal]] = [{} for _ in requests]
         prompts = [plain(request) for request in requests]
         rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
-        rest = [row for row, prompt in enumerate(prompts) if prompt is None]
         if rows:
             batch = Plain([requests[row] for row in rows], [prompt for prompt in prompts if prompt is not None])
             self._read(batch.requests, batch, rows, numbers, signals)
-        if rest:
+        if len(rows) < len(requests):
+            rest = [row for row, prompt in enumerate(prompts) if prompt is None]
             self._read([requests[row] for row in rest], None, rest, numbers, signals)
         vectors = numbers[:, self._picked]
         return [Context(*parts) for parts in zip(requests, signals, vectors, strict=True)]
@@ -66,23 +68,22 @@ class Reader:
         """Fill in `signals` and `numbers` in the `rows` of the requests; `batch` is the same requests if all plain."""
         seen: dict[str, Readings] = {}
         began = time.perf_counter()
-        for source, span in zip(self.sources, self._spans, strict=True):
-            found = None if batch is None else self._together(source, batch, seen)
+        all_rows = len(rows) == len(numbers)
+        for source, span, batched in zip(self.sources, self._spans, self._batched, strict=True):
+            found = self._together(source, batch, seen) if batch is not None and batched else None
             if found is None:
                 found = self._one_by_one(source, requests, seen)
             seen[source.name] = found
-            numbers[rows, span] = found.columns
+            numbers[slice(None) if all_rows else rows, span] = found.columns
             ended = time.perf_counter()
             name, seconds, began = source.name, (ended - began) / len(rows), ended
             for row, value, confidence, evidence in zip(rows, found.values, found.confidence, found.evidence, strict=True):
                 signals[row][name] = Signal(name, value, confidence, evidence, seconds)
 
     def _together(self, source: Source, batch: Plain, seen: Mapping[str, Readings]) -> Readings | None:
-        """What a source finds in a batch at once; `None` if it cannot, or fails: then each request is tried alone."""
-        if not isinstance(source, Batched):
-            return None
+        """What a source finds in a batch at once; `None` if it fails: then each request is tried alone."""
         try:
-            found = source.read_all(batch, seen)
+            found = cast(Batched, source).read_all(batch, seen)
             return found if np.isfinite(found.columns).all() else None
         except Exception as error:  # noqa: BLE001  a source may do anything; requests are then read one by one
             logger.warning("signal %s failed on a batch, each request is read alone", source.name, exc_info=error)

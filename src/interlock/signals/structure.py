@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import ascii_letters, ascii_uppercase
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..encoder import excerpt
-from ..types import Array, Request, Signal
+from ..types import Request, Signal
 from .base import Reading, Readings
 from .text import strip_preamble
 
@@ -96,20 +96,24 @@ _COUNTS: tuple[tuple[str, float], ...] = (
     ("latex", 50), ("links", 10), ("examples", 10), ("control", 20), ("identifiers", 50),
 )  # fmt: skip
 _SHARES = ("upper_share", "digit_share", "symbol_share", "non_ascii_share")
+_INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
 _AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
 
-# Counts that are sums over bytes, for all bytes at once.
+# Counts that are sums over bytes, for all bytes at once; the last few are no columns but say where to look closer.
 _MARKS = {
     "lines": "\n", "digits": "0123456789", "commas": ",", "colons": ":", "semicolons": ";", "questions": "?",
     "exclamations": "!", "quotes": "\"'`", "round": "()", "square": "[]", "curly": "{}", "angle": "<>", "plus": "+",
     "minus": "-", "times": "*", "slashes": "/", "equals": "=", "percent": "%", "currency": "$",
 }  # fmt: skip
-_OF_BYTES = np.zeros((128, len(_COUNTS)))
-for _name, _marks in _MARKS.items():
-    _OF_BYTES[list(_marks.encode()), _AT[_name]] = 1.0
+_BESIDE = {
+    "all": "".join(map(chr, range(128))), "upper": ascii_uppercase, "letters": ascii_letters, "blanks": " \n",
+    "stops": ".!?", "brackets": "()[]{}<>", "formula": "$\\^", "underscores": "_",
+    "code": "`=>;{})+#",  # each of `_PROGRAM` has one of these, but for the last
+}  # fmt: skip
+_SUMS = np.zeros((128, len(_COUNTS) + len(_BESIDE)))
+for _place, _name in enumerate((*(name for name, _ in _COUNTS), *_BESIDE)):
+    _SUMS[list((_MARKS | _BESIDE).get(_name, "").encode()), _place] = 1.0
 _LOOKS_AT = [_AT[name] for name in LOOKS]
-_PROGRAM_MARKS = frozenset("`=>;{})+#")  # each of `_PROGRAM` has one of them, or "SELECT "
-_INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
 
 
 def _depths(classes: bytes) -> tuple[int, int]:
@@ -140,18 +144,20 @@ class Structure:
 
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         counted = batch.counted()
-        of_bytes = np.stack([one.bytes for one in counted])
-        counts = of_bytes @ _OF_BYTES
-        counts[:, _AT["lines"]] += 1
-        counts[:, _LOOKS_AT] += np.stack([one.looks for one in counted])
-        shares = _shares(of_bytes)
-        for i, (prompt, one) in enumerate(zip(batch.prompts, counted, strict=True)):
-            if "_" in prompt.text:  # words go on over it, here but not elsewhere
-                counts[i], shares[i] = count(prompt.text, len(prompt.whole), prompt.examples)
+        sums = np.array([one.bytes for one in counted]) @ _SUMS
+        sums[:, _AT["lines"]] += 1
+        sums[:, _LOOKS_AT] += [one.looks for one in counted]
+        counts, shares, forms = [], [], []
+        for prompt, one, row in zip(batch.prompts, counted, sums.tolist(), strict=True):
+            found, beside = row[: len(_COUNTS)], dict(zip(_BESIDE, row[len(_COUNTS) :], strict=True))
+            if beside["underscores"]:  # words go on over it, here but not elsewhere
+                found, share = count(prompt.text, len(prompt.whole), prompt.examples)
             else:
-                _look_closer(prompt, one, counts[i])
+                share = _look_closer(prompt, one, found, beside)
+            counts.append(found)
+            shares.append(share)
+            forms.append(_form(found, prompt.text))
         columns = np.concatenate((np.minimum(1.0, np.log1p(counts) * _INVERSE), shares), axis=1)
-        forms = [_form(row, prompt.text) for row, prompt in zip(counts.tolist(), batch.prompts, strict=True)]
         return Readings(forms, columns, [prompt.covered for prompt in batch.prompts], [""] * len(forms))
 
 
@@ -167,47 +173,36 @@ def of_word(word: str) -> list[int]:
     ]
 
 
-def _shares(of_bytes: NDArray[np.intp]) -> Array:
-    """What `count` gives as shares, for bytes (n, 128) that are all plain."""
-    uppers, lowers, digits = (of_bytes[:, a:b].sum(axis=1) for a, b in ((65, 91), (97, 123), (48, 58)))
-    size = of_bytes.sum(axis=1)
-    visible = np.maximum(1, size - of_bytes[:, 32] - of_bytes[:, 10])
-    symbols = np.maximum(0, visible - uppers - lowers - digits)
-    none = np.zeros(len(size))
-    return np.stack((uppers / np.maximum(1, uppers + lowers), digits / visible, symbols / visible, none), axis=1)
-
-
-def _look_closer(prompt: Prompt, one: Counted, counts: Array) -> None:
-    """Fill in what depends on the order of a plain text's characters. It holds no underscore."""
-    text, of = prompt.text, one.bytes.item
-    found: dict[str, float] = {"characters": len(prompt.whole), "words": one.words, "longest_word": one.longest}
-    if of(46) or of(33) or of(63):
-        found["sentences"] = len(_SENTENCE.findall(text.encode()))
-    if counts[_AT["digits"]]:
+def _look_closer(prompt: Prompt, one: Counted, row: list[float], beside: Mapping[str, float]) -> tuple[float, ...]:
+    """Fill in what depends on the order of a plain text's characters, which holds no underscore; the shares."""
+    text, at = prompt.text, _AT
+    row[at["characters"]], row[at["words"]], row[at["longest_word"]] = len(prompt.whole), one.words, one.longest
+    row[at["examples"]] = prompt.examples
+    if beside["stops"]:
+        row[at["sentences"]] = len(_SENTENCE.findall(text.encode()))
+    if digits := row[at["digits"]]:
         numbers = _DIGITS.findall(text)
-        found |= {"numbers": len(numbers), "longest_number": max(map(len, numbers))}
-    if counts[_AT["upper_runs"]]:
+        row[at["numbers"]], row[at["longest_number"]] = len(numbers), max(map(len, numbers))
+    if row[at["upper_runs"]]:
         run = max(_UPPER_WORD.findall(text), key=len)
-        found |= {"longest_upper": len(run), "distinct_upper": len(set(run))}
-        found["program"] = counts[_AT["program"]] + text.count("SELECT ")
-    if any(counts[_AT[name]] for name in ("round", "square", "curly", "angle")):
-        found["open"], found["depth"] = _depths(text.encode())
-    if of(58):
-        found["clock_times"] = len(_CLOCK_TIME.findall(text))
-    if of(58) or "www" in text:
-        found["links"] = len(_LINK.findall(text))
-    if counts[_AT["lines"]] > 1:
-        found |= {"choices": len(_CHOICE.findall(text)), "bullets": len(_BULLET.findall(text))}
-    elif _CHOICE.match(text):
-        found["choices"] = 1
-    if not _PROGRAM_MARKS.isdisjoint(text):
-        found["program"] = counts[_AT["program"]] + sum(map(text.count, _PROGRAM))
-    if of(36) or of(92) or of(94):
-        found["latex"] = len(_LATEX.findall(text))
-    if prompt.examples:
-        found["examples"] = prompt.examples
-    for name, value in found.items():
-        counts[_AT[name]] = value
+        row[at["longest_upper"]], row[at["distinct_upper"]] = len(run), len(set(run))
+    if row[at["upper_runs"]] or beside["code"]:
+        row[at["program"]] += sum(map(text.count, _PROGRAM))
+    if beside["brackets"]:
+        row[at["open"]], row[at["depth"]] = _depths(text.encode())
+    if colons := row[at["colons"]]:
+        row[at["clock_times"]] = len(_CLOCK_TIME.findall(text))
+    if colons or "www" in text:
+        row[at["links"]] = len(_LINK.findall(text))
+    if row[at["lines"]] > 1:
+        row[at["choices"]], row[at["bullets"]] = len(_CHOICE.findall(text)), len(_BULLET.findall(text))
+    else:
+        row[at["choices"]] = float(_CHOICE.match(text) is not None)
+    if beside["formula"]:
+        row[at["latex"]] = len(_LATEX.findall(text))
+    visible = max(1.0, beside["all"] - beside["blanks"])
+    symbols = max(0.0, visible - beside["letters"] - digits)
+    return beside["upper"] / max(1.0, beside["letters"]), digits / visible, symbols / visible, 0.0
 
 
 def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple[float, ...]]:
