@@ -9,8 +9,11 @@ depends on the order of the candidates.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -40,18 +43,18 @@ def best(utility: Array, among: Mask) -> Array:
     return _normalised(np.where(among & (clipped >= top - slack), 1.0, 0.0))
 
 
-def sample(probability: Array, seed: int, key: str) -> int | None:
+def sample(probability: Sequence[float], seed: int, key: str) -> int | None:
     """The index drawn from one row of probabilities, or `None` if the row is all zeros.
 
     Counter-based: the draw depends on `(seed, key)` alone (the key is the decision's id), so a replay chooses the same.
     """
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=f"{seed}".encode()[:64]).digest()
     uniform = (int.from_bytes(digest, "big") >> 11) / (1 << 53)
-    positive = np.flatnonzero(probability > 0)
-    if not len(positive):
+    positive = [index for index, share in enumerate(probability) if share > 0]
+    if not positive:
         return None
-    cumulative = np.cumsum(probability[positive])
-    return int(positive[min(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(positive) - 1)])
+    cumulative = list(accumulate(probability[index] for index in positive))
+    return positive[min(bisect_right(cumulative, uniform * cumulative[-1]), len(positive) - 1)]
 
 
 @dataclass(frozen=True)
