@@ -35,7 +35,22 @@ class Capability(Enum):
 
 def new_id(prefix: str = "il") -> str:
     """A sortable identifier: milliseconds since the epoch, then 72 random bits."""
-    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{os.urandom(9).hex()}"
+    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{_random_bits()}"
+
+
+def _random_bits() -> str:
+    """72 bits in hex. Drawn 256 at a time: each system call would hand Python's lock to another thread."""
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            fresh = os.urandom(9 * 256).hex()
+            _drawn.extend(fresh[start : start + 18] for start in range(0, len(fresh), 18))
+
+
+_drawn: list[str] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)  # no two processes may draw the same
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

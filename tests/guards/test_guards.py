@@ -201,6 +201,9 @@ class Broken:
         yield 0, Reason(self.name, "fine", "an objection made in time")
         raise RuntimeError(f"cannot look at {context.request.prompt}")
 
+    def concerns(self, context: Context) -> bool:
+        return True
+
     def check_estimate(
         self, context: Context, candidates: Sequence[Candidate], estimate: Estimate
     ) -> Iterable[Objection]:
@@ -229,7 +232,7 @@ def test_a_guard_that_fails_permits_nothing_quotes_nothing_and_is_logged(caplog:
 def test_an_estimate_guard_that_fails_permits_nothing_either() -> None:
     guards = Guards([], [Broken()])
     standing = guards.check([context(), context()], pool("a"))
-    assert standing == [[()], [()]]
+    assert standing == [((),), ((),)]
     estimate = Estimate(*(np.ones((2, 1)) for _ in range(5)))
     for ((*_, last),) in guards.check_estimates([context(), context()], pool("a"), estimate, standing):
         assert last.code == "guard_error"
