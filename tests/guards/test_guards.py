@@ -247,7 +247,7 @@ def test_one_failing_request_of_a_batch_leaves_the_others_alone() -> None:
 
     first, second = Guards([Picky()]).check([context(), context(tenant="t")], pool("a"))
     assert first[0][0].code == "guard_error"
-    assert second == [()]
+    assert second == ((),)
 
 
 def test_a_candidate_one_guard_stands_against_is_graded_but_for_it() -> None:
@@ -267,4 +267,4 @@ def test_every_guard_is_timed() -> None:
 
 
 def test_without_guards_everything_is_permitted() -> None:
-    assert Guards().check([context()], pool("a", "b")) == [[(), ()]]
+    assert Guards().check([context()], pool("a", "b")) == [((), ())]

@@ -66,12 +66,12 @@ class Guards:
 
     def _ask(self, name: str, standing: Standing, objections: Callable[[int], Iterable[Objection]]) -> None:
         """Replace the rows of `standing` to which there are objections."""
-        began = time.perf_counter()
+        began, places = time.perf_counter(), range(len(standing[0]) if standing else 0)
         for i, row in enumerate(standing):
             found: list[Objection] = []
             try:
-                for objection in objections(i):
-                    found.append(objection)  # noqa: PERF402 - what was said before a failure is kept
+                for index, reason in objections(i):
+                    found.append((places[index], reason))
             except Exception as error:  # noqa: BLE001 - fail closed: nothing passes a guard that could not look
                 kind = type(error).__name__  # the text of a stranger's exception may quote the prompt
                 log.error("guard %s failed with %s; the request is refused", name, kind)
