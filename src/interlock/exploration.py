@@ -141,11 +141,16 @@ class Thompson:
         m = int(question.sum(axis=1).max(initial=0))
         if m <= 1:
             return _normalised(question.astype(np.float64))
+        result = np.zeros(among.shape)
+        columns = np.flatnonzero(question.any(axis=0))
+        if len(columns) == m:  # the same in every row, as is usual: nothing has to be moved
+            mean, spread, asked = mean[:, columns], spread[:, columns], question[:, columns]
+            result[:, columns] = _probability_of_best(mean, spread, asked, np.where(np.isfinite(floor), floor, 0.0))
+            return _normalised(result)
         front = np.argsort(~question, axis=1, kind="stable")[:, :m]
         asked = np.take_along_axis(question, front, axis=1)
         mean, spread = np.take_along_axis(mean, front, axis=1), np.take_along_axis(spread, front, axis=1)
-        floor = np.where(asked.any(axis=1, keepdims=True), floor, 0.0)
-        result = np.zeros(among.shape)
+        floor = np.where(np.isfinite(floor), floor, 0.0)
         np.put_along_axis(result, front, _probability_of_best(mean, spread, asked, floor), axis=1)
         return _normalised(result)
 
