@@ -159,7 +159,7 @@ _REACH = 5.6
 _BREAKS = np.array([-5.6, -3.4, -1.7, 0.0, 1.7, 3.4, 5.6])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _CELLS = 1024  # of the distribution function's table, per unit
-_AT_ONCE = 1 << 15  # numbers in one temporary array, so that all of them stay in the processor's cache
+_AT_ONCE = 1 << 13  # numbers in one temporary array, so that all of them stay in the processor's nearer caches
 
 
 def _probability_of_best(mean: Array, spread: Array, asked: Mask, floor: Array) -> Array:

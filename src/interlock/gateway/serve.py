@@ -74,7 +74,7 @@ def settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 256 * 1024)
+        libc.mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
         libc.mallopt(M_ARENA_MAX, 2)
 
 
