@@ -36,10 +36,19 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95%, in percentage points: half an observation is added to each cell of the paired table."""
-        n, gap = self.n + 2, self.only - self.other_only
-        half = 1.96 * sqrt(self.only + self.other_only + 1 - gap * gap / n) / n
-        return 100 * (gap / n - half), 100 * (gap / n + half)
+        """95%, in percentage points."""
+        low, high = paired_interval(self.only, self.other_only, self.n)
+        return 100 * low, 100 * high
+
+
+def paired_interval(only: int, other_only: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95% interval of a difference of two shares of ``n`` pairs, of which ``only`` and ``other_only`` disagree.
+
+    Half an observation is added to each cell of the paired table.
+    """
+    middle = (only - other_only) / (n + 2)
+    half = z * sqrt((only + other_only + 1) / (n + 2) - middle * middle) / sqrt(n + 2)
+    return middle - half, middle + half
 
 
 def compare(

@@ -1,8 +1,8 @@
 """A pocket model of 0.35M parameters looks up one pair among hundreds at 2k to 4k tokens, and needs all of them to.
 
 `micro-long` answers test prompts of the long recall task (pairs of a two-letter key and a digit between sentences of
-filler, one key asked for) through the engine that serves it, at every length it was built for; then again with attention
-cut to the last 256 tokens. A pair inside the window can still be read; any other answer is a guess among ten digits.
+filler, one key asked for) through the engine that serves it, at every length it was built for; then again with its
+attention cut to the last 256 tokens. A pair inside can still be read; any other answer is a guess among ten digits.
 What attention that is routed, chosen or compressed can win lies between the two curves.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from ...pocket.pool import Pool
 from ...pocket.requests import PocketRequest
@@ -74,10 +74,10 @@ def run(options: Options) -> Report:
     return judge(points, options)
 
 
-def right(pool: Pool, examples: Sequence[Example], progress: Progress, bar: int) -> int:
+def right(pool: Pool, examples: Sequence[Example], progress: Progress, bar: TaskID) -> int:
     """How many of `examples` the pool's model answers rightly, at once and greedily."""
     requests = [PocketRequest(candidate=f"{MODEL}-t0", prompt=each.prompt, max_tokens=8) for each in examples]
-    results = pool.generate_many(requests, lambda *_: progress.advance(bar))  # type: ignore[arg-type]
+    results = pool.generate_many(requests, lambda *_: progress.advance(bar))
     return sum(example.verify(result.text) for example, result in zip(examples, results, strict=True))
 
 

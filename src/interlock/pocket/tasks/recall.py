@@ -33,7 +33,7 @@ def make(rng: Random, level: int) -> Instance:
 
 
 def make_long(rng: Random, level: int) -> Instance:
-    """``level`` pairs of two-letter keys and digits, filler after every eighth pair, in the longest after every fourth."""
+    """``level`` pairs of two-letter keys and digits, filler after each eighth pair, in the longest each fourth."""
     every = 4 if level == _LONGEST else 8
     keys = list(dict.fromkeys(letters(rng, 2) for _ in range(3 * level)))[:level]
     table = {key: str(rng.randrange(10)) for key in keys}
