@@ -63,6 +63,15 @@ class Estimator(Protocol):
         """Forget everything, then `partial_fit`."""
         return self.restore({}).partial_fit(vectors, names, targets, weights)
 
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """`fit` on a table: vectors (n, d), scores (n, k) with NaN where a candidate has none, row by row.
+
+        Estimators that can do better than learn the cells one by one override it; the state is the same up to rounding.
+        """
+        cells = np.asarray(scores, dtype=np.float64)
+        rows, columns = np.nonzero(np.isfinite(cells))
+        return self.fit(np.asarray(vectors)[rows], [candidates[c] for c in columns.tolist()], cells[rows, columns])
+
 
 class Event(NamedTuple):
     """One row to learn."""
