@@ -1,4 +1,4 @@
-"""The weights that ship: what they reach on the frozen bench is what the calibration says, and no pool is larger for it."""
+"""The weights that ship: what they reach on the frozen bench is what the calibration says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from interlock.offered import embedded
 from interlock.pocket import PocketRequest, Pool
 from interlock.pocket.family import SHIPPED, load_family
 from interlock.pocket.mix import bench

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from interlock.errors import WeightsError  # noqa: E402
 from interlock.pocket import build, stages  # noqa: E402
 from interlock.pocket.config import SIZES, PocketConfig  # noqa: E402
 from interlock.pocket.mix import Mix, Share  # noqa: E402
@@ -18,7 +19,7 @@ from interlock.pocket.model import tensors  # noqa: E402
 from interlock.pocket.stages import FAMILY, Stage, fit_stages  # noqa: E402
 from interlock.pocket.tasks import TASKS  # noqa: E402
 from interlock.pocket.train import Recipe, pack, read_log  # noqa: E402
-from interlock.pocket.weights import load  # noqa: E402
+from interlock.pocket.weights import load, save  # noqa: E402
 
 TINY = PocketConfig(d=16, layers=1, heads=2)
 CUPS = Mix((Share(TASKS["cups"], 1.0, (1, 2)),), style="compact")
@@ -99,6 +100,26 @@ def test_small_is_trained_by_one_command_in_its_four_stages(tmp_path: Path, monk
     for key, value in master.tensors.items():
         if value.ndim == 2:
             assert np.abs(shipped.tensors[key] - value).max() <= np.abs(value).max() / 127
+
+
+def test_base_starts_as_what_small_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interlock.pocket.model import PocketLM, restore
+
+    small, base = PocketConfig(d=32, layers=1, heads=2), PocketConfig(d=48, layers=2, heads=3)
+    still = Stage("base", Recipe(2 * 2 * 160, lr=0.0, rows=2, row_length=160))
+    monkeypatch.setitem(stages.FAMILY, "base", (still,))
+    monkeypatch.setitem(build.SIZES, "base", base)
+    with pytest.raises(WeightsError, match=r"small\.safetensors"):
+        build.train_member("base", tmp_path / "runs", tmp_path / "w")
+    torch.manual_seed(0)
+    origin = save(tmp_path / "w" / "small.safetensors", tensors(PocketLM(small)), name="small", config=small)
+    build.train_member("base", tmp_path / "runs", tmp_path / "w")
+    made = load(tmp_path / "w" / "fp32" / "base.safetensors")
+    assert (made.metadata["grown_from"], made.metadata["grown_from_sha256"]) == ("small", origin)
+    ids = torch.randint(16, 512, (2, 30))
+    with torch.inference_mode():
+        smaller = restore(load(tmp_path / "w" / "small.safetensors"))
+        torch.testing.assert_close(restore(made)(ids), smaller(ids), atol=1e-2, rtol=1e-3)
 
 
 def test_the_long_model_is_kept_in_half_precision_and_says_what_it_studied(

@@ -9,11 +9,12 @@ from pathlib import Path
 from interlock.pocket import mix
 from interlock.pocket.calibrate import CELLS, Candidate, Table, candidates, cell_examples, freeze, measure, write
 from interlock.pocket.config import SIZES
+from interlock.pocket.grow import grow
 from interlock.pocket.ladder import Ladder, best_buys, climb, falls_with_level, gain, plot
 from interlock.pocket.level_mix import Targets
-from interlock.pocket.model import tensors
+from interlock.pocket.model import PocketLM, model_of, tensors
 from interlock.pocket.specialise import RECIPE, SPECIALITIES, specialise
-from interlock.pocket.stages import FAMILY, fit_stages
+from interlock.pocket.stages import FAMILY, GROWN, fit_stages
 from interlock.pocket.tasks import Task
 from interlock.pocket.weights import Precision, load, save, write_manifest
 
@@ -70,14 +71,15 @@ def train_member(
 
     ``report(step, loss)`` is called every few of the ``steps_of(name)`` steps. Returns the file's SHA-256.
 
-    Raises ValueError for an unknown name, or WeightsError if a specialist's base has not been trained yet.
+    Raises ValueError for an unknown name, or WeightsError if what a member builds on has not been trained yet.
     """
     steps_of(name)
     path = weights / f"{name}.safetensors"
     if name in FAMILY:
         config, precision = SIZES[name], PRECISIONS.get(name, "int8")
-        trained = fit_stages(config, FAMILY[name], runs, seed=seed, device=device, report=report)
-        metadata = trained.metadata | ({"studied": "recall_long"} if name == "micro-long" else {})
+        start, metadata = _start(name, weights, seed)
+        trained = fit_stages(config, FAMILY[name], runs, seed=seed, device=device, start=start, report=report)
+        metadata = trained.metadata | metadata
         master = tensors(trained.model)
         save(weights / "fp32" / path.name, master, name=name, config=config, metadata=metadata, precision="fp32")
         digest = save(path, master, name=name, config=config, metadata=metadata, precision=precision)
@@ -90,6 +92,17 @@ def train_member(
         digest = save(path, factors, name=name, config=base.config, metadata=metadata, precision="fp16")
     write_manifest(weights)
     return digest
+
+
+def _start(name: str, weights: Path, seed: int) -> tuple[PocketLM | None, dict[str, str]]:
+    """What a full model's training starts from, None for a new model, and what its file says about its making."""
+    if name == "micro-long":
+        return None, {"studied": "recall_long"}
+    if name not in GROWN:
+        return None, {}
+    smaller, config = load(weights / f"{GROWN[name]}.safetensors"), SIZES[name]
+    grown = grow(smaller.tensors, smaller.config, config, seed)
+    return model_of(config, grown).train(), {"grown_from": smaller.name, "grown_from_sha256": smaller.sha256}
 
 
 def calibrate(

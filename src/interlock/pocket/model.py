@@ -5,6 +5,8 @@ Source: RMSNorm, Zhang & Sennrich 2019; rotary embeddings, Su et al. 2021; query
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -138,11 +140,16 @@ class PocketLM(nn.Module):
         return angles.cos(), angles.sin()
 
 
+def model_of(config: PocketConfig, tensors: Mapping[str, NDArray[np.float32]]) -> PocketLM:
+    """A model with the given tensors, in evaluation mode."""
+    model = PocketLM(config)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()}, strict=True)
+    return model.eval()
+
+
 def restore(file: WeightFile) -> PocketLM:
     """The model of a weight file, as served: quantised weights stay quantised values."""
-    model = PocketLM(file.config)
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in file.tensors.items()}, strict=True)
-    return model.eval()
+    return model_of(file.config, file.tensors)
 
 
 def tensors(model: PocketLM) -> dict[str, NDArray[np.float32]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from interlock.pocket.config import PocketConfig
 from interlock.pocket.mix import GENERALIST, Mix, Share
+from interlock.pocket.model import PocketLM
 from interlock.pocket.tasks import TASKS
 from interlock.pocket.train import Recipe, Trained, fit
 
@@ -34,11 +35,13 @@ def fit_stages(
     *,
     seed: int = 0,
     device: str = "cpu",
+    start: PocketLM | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> Trained:
     """Train through ``stages``, each in ``runs / stage.name``; what is there already is continued, not repeated.
 
-    ``report(step, loss)`` counts steps over all stages. Raises as ``fit``.
+    ``start`` is the model that the first stage trains, a new one by default. ``report(step, loss)`` counts steps over
+    all stages. Raises as ``fit``.
     """
     trained, logs, done, tokens = None, hashlib.sha256(), 0, 0
     for stage in stages:
@@ -49,7 +52,7 @@ def fit_stages(
 
         trained = fit(
             config, stage.mix, stage.recipe, runs / stage.name, name=stage.name, seed=seed, device=device,
-            start=trained.model if trained else None, report=passed,
+            start=trained.model if trained else start, report=passed,
         )  # fmt: skip
         logs.update((runs / stage.name / "log.jsonl").read_bytes())
         done += stage.recipe.steps
@@ -94,6 +97,9 @@ FAMILY: dict[str, tuple[Stage, ...]] = {
         Stage("small-last", Recipe(2_500_000, lr=3e-3, rows=8, decay_from=0.3), _SMALL_LAST),
         Stage("small-end", Recipe(1_400_000, lr=2e-3, rows=8, decay_from=0.0), _SMALL_END),
     ),
+    "base": (
+        Stage("base", Recipe(6_000_000, lr=2e-3, rows=8, warmup=200, decay_from=0.3), Mix(GENERALIST.shares, ramp=0.0)),
+    ),
     "micro-long": (
         Stage(
             "micro-long-265", Recipe(1_300_000, rows=4, row_length=640, warmup=100, decay_from=1.0), _long(12, 25, 50)
@@ -106,4 +112,8 @@ FAMILY: dict[str, tuple[Stage, ...]] = {
 
 The shipped nano, micro and micro-long are these runs. The shipped small went through these stages with its two last
 mixes chosen after looking at validation tables; their curriculum and warm-up are not on record and are chosen here.
+base is not shipped.
 """
+
+GROWN = {"base": "small"}
+"""Models that do not start at random but as a smaller member, grown without changing what it computes."""
