@@ -97,7 +97,7 @@ def train_member(
 def _start(name: str, weights: Path, seed: int) -> tuple[PocketLM | None, dict[str, str]]:
     """What a full model's training starts from, None for a new model, and what its file says about its making."""
     if name == "micro-long":
-        return None, {"studied": "recall_long"}
+        return None, {"studied": "recall_long", "budgets": "t0"}
     if name not in GROWN:
         return None, {}
     smaller, config = load(weights / f"{GROWN[name]}.safetensors"), SIZES[name]

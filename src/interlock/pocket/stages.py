@@ -79,8 +79,8 @@ _SMALL_END = _mix(
 )  # fmt: skip
 
 
-def _long(*levels: int) -> Mix:
-    return Mix((Share(TASKS["recall_long"], 1.0, levels),), ramp=0.0)
+def _long(*levels: int, budgets: tuple[float, float, float] | None = None) -> Mix:
+    return Mix((Share(TASKS["recall_long"], 1.0, levels),), ramp=0.0, budgets=budgets)
 
 
 FAMILY: dict[str, tuple[Stage, ...]] = {
@@ -105,7 +105,11 @@ FAMILY: dict[str, tuple[Stage, ...]] = {
             "micro-long-265", Recipe(1_300_000, rows=4, row_length=640, warmup=100, decay_from=1.0), _long(12, 25, 50)
         ),
         Stage("micro-long-2k", Recipe(500_000, lr=3e-3, rows=1, row_length=2560, decay_from=0.0), _long(200, 300, 400)),
-        Stage("micro-long-4k", Recipe(600_000, lr=2e-3, rows=1, row_length=4352, decay_from=0.0), _long(400, 600)),
+        Stage(
+            "micro-long-4k",
+            Recipe(400_000, lr=2e-3, rows=1, row_length=4352, warmup=10, decay_from=0.0),
+            _long(400, 600, budgets=(1.0, 0.0, 0.0)),
+        ),
     ),
 }
 """Every generalist from seed 0, and the long-context model, which knows recall alone.
