@@ -48,7 +48,7 @@ def paired_interval(only: int, other_only: int, n: int, z: float = 1.96) -> tupl
     """
     middle = (only - other_only) / (n + 2)
     half = z * sqrt((only + other_only + 1) / (n + 2) - middle * middle) / sqrt(n + 2)
-    return middle - half, middle + half
+    return max(-1.0, middle - half), min(1.0, middle + half)
 
 
 def compare(

@@ -107,7 +107,7 @@ FAMILY: dict[str, tuple[Stage, ...]] = {
         Stage("micro-long-2k", Recipe(500_000, lr=3e-3, rows=1, row_length=2560, decay_from=0.0), _long(200, 300, 400)),
         Stage(
             "micro-long-4k",
-            Recipe(400_000, lr=2e-3, rows=1, row_length=4352, warmup=10, decay_from=0.0),
+            Recipe(150_000, lr=2e-3, rows=1, row_length=4352, warmup=5, decay_from=0.0),
             _long(400, 600, budgets=(1.0, 0.0, 0.0)),
         ),
     ),
