@@ -21,7 +21,7 @@ from ..errors import InterlockError
 from ..exploration import sample
 from ..policy import Event, Policy
 from ..types import Array, Candidate, Context, Mask, Request, Vector
-from .metrics import over_seeds
+from .metrics import Bands, regret
 
 Chosen = NDArray[np.intp]
 
@@ -116,11 +116,10 @@ class Course:
         """Cumulative regret at the end, (s,)."""
         return np.asarray(self.regret.sum(axis=1))
 
-    def band(self) -> tuple[Array, Array, Array]:
-        """Cumulative regret at every step: mean over runs and its 95% interval, each (t,)."""
-        cumulative = self.regret.cumsum(axis=1)
-        bounds = np.array([over_seeds(column) for column in cumulative.T])
-        return bounds[:, 0], bounds[:, 1], bounds[:, 2]
+    @property
+    def bands(self) -> Bands:
+        """Cumulative regret at every step, mean and quantiles over runs."""
+        return regret(self.reward, self.reward + self.regret)
 
     def shares(self, first: int = 0, last: int | None = None) -> Array:
         """Share of the steps [first, last) that each arm got, (s, k)."""
