@@ -51,11 +51,34 @@ class Table:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which cells have a score, (n, k)."""
+        return np.isfinite(self.score)
+
+    def mean(self, measure: str) -> Array:
+        """Mean of what is known of each candidate, (k,); NaN where nothing is."""
+        cells: Array = getattr(self, measure)
+        there = np.isfinite(cells)
+        count, total = there.sum(axis=0), np.where(there, cells, 0.0).sum(axis=0)
+        mean: Array = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        return mean
+
+    def judgeable(self) -> Self:
+        """The queries that at least one candidate answered with a score."""
+        return self.take(self.answered.any(axis=1))
+
     def priced(self) -> Self:
         """The same queries with the candidates whose cost is known, on which a frontier means something."""
         return self.only(
             [name for name, cost in zip(self.candidates, self.cost.T, strict=True) if np.isfinite(cost).any()]
         )
+
+    def with_cost(self) -> Self:
+        """The same table without the cells whose cost is unknown."""
+        there = np.isfinite(self.cost)
+        left: dict[str, Any] = {name: np.where(there, getattr(self, name), np.nan) for name in MEASURES}
+        return replace(self, **left)
 
     def take(self, rows: ArrayLike) -> Self:
         """The queries at `rows`: indices or a mask."""
@@ -85,6 +108,18 @@ class Table:
         fold = fold_of[[distinct[prompt] for prompt in self.prompts]]
         for part in range(count):
             yield self.take(fold != part), self.take(fold == part)
+
+
+def join(parts: Sequence[Table]) -> Table:
+    """Tables of the same candidates, one below the other."""
+    first = parts[0]
+    named: dict[str, Any] = {
+        field: sum((getattr(part, field) for part in parts), ()) for field in ("ids", "prompts", "tasks")
+    }
+    stacked: dict[str, Any] = {
+        measure: np.concatenate([getattr(part, measure) for part in parts]) for measure in MEASURES
+    }
+    return replace(first, **named, **stacked)
 
 
 def read_tables(folder: Path, names: Sequence[str] | None = None) -> dict[str, Table]:
