@@ -40,9 +40,12 @@ def _k(kind: str, **parameters: Any) -> Block:
 PRESETS: dict[str, Preset] = {
     "default": _p("logistic", "weighted", _k("ucb", width=0.3), "tests/estimators/test_bandit.py"),
     "greenserv": _p(
-        _k("ridge", share=0.3, noise=0.2, prior_std=0.3), _k("weighted", energy=0.01), "ucb", "arXiv 2601.17551, its arms"
+        _k("ridge", share=0.3, noise=0.2, prior_std=0.3),
+        _k("weighted", energy=0.01),
+        "ucb",
+        "arXiv 2601.17551, its arms",
     ),
-    # As published: no shared part, targets counted from 0, rho = noise^2 / (prior_std^2 / 2) = 0.05, alpha = width x noise.
+    # As published: nothing shared, targets count from 0, rho = 2 (noise / prior_std)^2 = 0.05, alpha = width x noise.
     "greenserv_linucb": _p(
         _k("ridge", share=0.0, default=0.0, noise=1.0, prior_std=6.325),
         _k("weighted", energy=0.01),

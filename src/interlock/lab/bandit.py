@@ -45,8 +45,8 @@ class Change:
 class World:
     """n requests by k arms: contexts (n, d), rewards (n, k) in [0, 1], all finite. Raises `WorldError`.
 
-    `told` is what the policy is told instead of the reward; a NaN there is feedback that never comes. Arms that a change
-    adds are absent before it. `prior` (k,) is what is believed of each arm beforehand, NaN for nothing.
+    `told` is what the policy is told instead of the reward; a NaN there is feedback that never comes. Arms that a
+    change adds are absent before it. `prior` (k,) is what is believed of each arm beforehand, NaN for nothing.
     """
 
     arms: tuple[str, ...]
@@ -62,7 +62,9 @@ class World:
         for name in ("rewards", "told"):
             values = getattr(self, name)
             if values is not None and values.shape != (n, k):
-                raise WorldError(f"{name} has shape {values.shape}: expected ({n}, {k}), a row a context, a column an arm")
+                raise WorldError(
+                    f"{name} has shape {values.shape}: expected ({n}, {k}), a row a context, a column an arm"
+                )
         bad = np.argwhere(~((self.rewards >= 0.0) & (self.rewards <= 1.0)))
         if len(bad):
             row, column = bad[0]
@@ -142,8 +144,8 @@ def simulate(
 ) -> Course:
     """Run an untrained copy of `policy` through the world once a seed, in an order shuffled by the seed.
 
-    `exploration` gives the exploration of each step, for rates that decay; otherwise the policy's own is kept. `done` is
-    told of every finished run. The policy itself is left as it is.
+    `exploration` gives the exploration of each step, for rates that decay; otherwise the policy's own is kept. `done`
+    is told of every finished run. The policy itself is left as it is.
     """
     steps = len(world) if steps is None else min(steps, len(world))
     rows, chosen = np.zeros((len(seeds), steps), dtype=np.intp), np.zeros((len(seeds), steps), dtype=np.intp)
@@ -216,7 +218,9 @@ class Replayed:
         return float(self.rewards.mean())
 
 
-def replay(policy: Policy, world: World, log: Log, seed: int, done: Callable[[int], object] = lambda _: None) -> Replayed:
+def replay(
+    policy: Policy, world: World, log: Log, seed: int, done: Callable[[int], object] = lambda _: None
+) -> Replayed:
     """Rejection replay of a learning policy on a uniform log: only steps on which it agrees count and teach.
 
     Raises `WorldError` when it never agrees, for then nothing is known of it.

@@ -1,4 +1,4 @@
-"""Energy on the scale on which it can be traded against accuracy: for each task, between robust bounds, on the logarithm.
+"""Energy on a scale on which it can be traded against accuracy: by task, between robust bounds, on the logarithm.
 
 A minimum and a maximum would be set by one outlier (one task of GreenServ spans 1 to 6,000 J), and then everything else
 counts as free. Bounds are the 1st and 99th percentile; what lies beyond is clipped. Missing stays missing.

@@ -1,12 +1,12 @@
 """GreenServ's rewards and logs (arXiv 2601.17551), from the folder of outcome tables.
 
-Beside the canonical files the folder holds `greenserv_completed` (a reward for each query and model at lambda 0.5, about
-half of them observed, the rest imputed under the known per-query optimum), `greenserv_rewards` (what was observed) and
-`greenserv_log` (bandit decisions; those of `X0_random` are uniform over all models). A completed matrix is a world to
-simulate bandits in, and never the truth about a model.
+Beside the canonical files the folder holds `greenserv_completed` (a reward for each query and model at lambda 0.5,
+about half of them observed, the rest imputed under the known per-query optimum), `greenserv_rewards` (the observed
+ones) and `greenserv_log` (bandit decisions; those of `X0_random` are uniform over all models). A completed matrix is a
+world to simulate bandits in, and never the truth about a model.
 
-Reward = 0.5 accuracy + 0.5 (1 - energy), energy in joules a token, scaled to [0, 1] by fixed bounds for each task. On the
-four tasks whose accuracy is 0 or 1 a reward of at least 0.5 means right, so both parts can be read off.
+Reward = 0.5 accuracy + 0.5 (1 - energy), energy in joules a token, scaled to [0, 1] by fixed bounds a task. On the four
+tasks whose accuracy is 0 or 1 a reward of at least 0.5 means right, so both parts can be read off.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Readability: how hard the prompt's prose is to read, by sentence length and syllables a word.
 
-Source: Flesch, "A new readability yardstick", J. Applied Psychology 32 (1948); as a routing feature, with cuts at 20 and
-30: GreenServ (arXiv 2601.17551).
+Source: Flesch, "A new readability yardstick", J. Applied Psychology 32 (1948); as a routing feature, cut at 20 and 30:
+GreenServ (arXiv 2601.17551).
 """
 
 from __future__ import annotations
