@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from .base import Estimator, State
+from .boosted import Boosted
 from .clusters import Clusters
 from .constant import Constant
+from .contrastive import Contrastive
+from .ensemble import Ensemble
+from .graph import Graph
 from .item_response import ItemResponse
 from .kernel import Kernel
 from .knn import KNN
 from .logistic import Logistic
+from .matrix_factorization import MatrixFactorization
+from .mlp import MLP
 from .ridge import Ridge
 
 ESTIMATORS: dict[str, type[Estimator]] = {
@@ -19,17 +25,29 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "knn": KNN,
     "clusters": Clusters,
     "item_response": ItemResponse,
+    "boosted": Boosted,
+    "mlp": MLP,
+    "matrix_factorization": MatrixFactorization,
+    "contrastive": Contrastive,
+    "graph": Graph,
+    "ensemble": Ensemble,
 }
 
 __all__ = [
     "ESTIMATORS",
     "KNN",
+    "MLP",
+    "Boosted",
     "Clusters",
     "Constant",
+    "Contrastive",
+    "Ensemble",
     "Estimator",
+    "Graph",
     "ItemResponse",
     "Kernel",
     "Logistic",
+    "MatrixFactorization",
     "Ridge",
     "State",
 ]
