@@ -26,9 +26,7 @@ def scaling(rows: Array) -> Scaling:
     """
     centre, deviation = rows.mean(axis=0), rows.std(axis=0)
     varies = deviation > 1e-5 * np.maximum(np.abs(rows).max(axis=0), 1e-6)
-    import os
-
-    floor = float(os.environ.get("FLOOR", "0.03")) * np.median(deviation[varies]) if varies.any() else 1.0
+    floor = 0.03 * np.median(deviation[varies]) if varies.any() else 1.0
     return Scaling(centre, np.where(varies, 1.0 / np.maximum(deviation, floor), 0.0))
 
 
