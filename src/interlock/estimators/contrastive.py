@@ -173,7 +173,7 @@ def _against_prompts(
 
 
 def _length(rows: Array) -> Array:
-    return np.sqrt((rows * rows).sum(axis=1, keepdims=True)) + 1e-12
+    return np.asarray(np.sqrt((rows * rows).sum(axis=1, keepdims=True)) + 1e-12)
 
 
 def _tangent(gradient: Array, unit: Array, length: Array) -> Array:
