@@ -32,8 +32,6 @@ from ..tables import read_tables
 from . import Options
 
 
-
-
 TRADES = (0.02, 0.05, 0.1, 0.2)
 DEPTHS = (1, 3, 10)
 INDEXES = ("bm25", "characters", "lsa", "passages", "hybrid")
@@ -75,7 +73,10 @@ def run(options: Options) -> Report:
             splits.append(Split(world, seed))
             splits[-1].routed  # noqa: B018
             progress.advance(bar)
-        figures = [*judge_retrieval(splits), *newcomer(world.hit, world.tokens, world.surface, STRATEGIES, options.seeds)]
+        figures = [
+            *judge_retrieval(splits),
+            *newcomer(world.hit, world.tokens, world.surface, STRATEGIES, options.seeds),
+        ]
         figures += protocol_holds(folder, options, progress)
         figures += on_one_budget(options, progress)
     return Report(
@@ -110,8 +111,10 @@ def build_world(folder: Path, scale: float) -> World:
         "passages": Chunked().fit(bodies),
     }
     found = {name: index.search(text, 50) for name, index in indexes.items()}
-    found["hybrid"] = Hybrid(members=[_Ready(found[name]) for name in ("bm25", "characters", "lsa")]).fit(bodies).search(
-        text, max(DEPTHS)
+    found["hybrid"] = (
+        Hybrid(members=[_Ready(found[name]) for name in ("bm25", "characters", "lsa")])
+        .fit(bodies)
+        .search(text, max(DEPTHS))
     )
     hit, tokens = [(document == -1).astype(np.float64)], [np.zeros(len(text))]
     for name in INDEXES:
@@ -121,9 +124,7 @@ def build_world(folder: Path, scale: float) -> World:
             tokens.append(found[name].tokens[:, :k].sum(axis=1))
     cheap = np.hstack([_gaps(found[name].scores) for name in ("bm25", "characters", "lsa")])
     known = set(bm25._words.vocabulary_)
-    return World(
-        tuple(text), kind, document, np.stack(hit, 1), np.stack(tokens, 1), surface(text, known), cheap
-    )
+    return World(tuple(text), kind, document, np.stack(hit, 1), np.stack(tokens, 1), surface(text, known), cheap)
 
 
 @dataclass
@@ -199,7 +200,9 @@ class Split:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import make_pipeline
 
-        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, max_features=30_000)
+        letters = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), min_df=2, sublinear_tf=True, max_features=30_000
+        )
         space = make_pipeline(letters, TruncatedSVD(64, random_state=0))
         space.fit([query for query, use in zip(self.world.text, self._train(), strict=True) if use])
         return np.asarray(space.transform(self.world.text))
@@ -257,10 +260,10 @@ def judge_retrieval(splits: Sequence[Split]) -> list[Figure]:
     for arm in ARMS:
         chosen = [split.choice(arm, 0.05) for split in splits]
         for what in ("hit", "tokens"):
-            values = np.array(
-                [s.got(getattr(s.world, what), c).mean() for s, c in zip(splits, chosen, strict=True)]
+            values = np.array([s.got(getattr(s.world, what), c).mean() for s, c in zip(splits, chosen, strict=True)])
+            figures.append(
+                _over(f"retrieval, lambda .05, {arm}: {what}", values, paper=KNOWN[arm, 0.05] + " in the spec")
             )
-            figures.append(_over(f"retrieval, lambda .05, {arm}: {what}", values, paper=KNOWN[arm, 0.05] + " in the spec"))
     for trade in TRADES:
         figures.append(_gain(splits[0], trade))
     for against, least in (("characters@10", 0.30), ("hybrid@10", 0.60), ("bm25@10", 0.70)):
@@ -270,8 +273,14 @@ def judge_retrieval(splits: Sequence[Split]) -> list[Figure]:
     leads = np.array(
         [[_utility(s, "after cheap scores", t) - _utility(s, "before retrieval", t) for t in TRADES] for s in splits]
     )
-    figures.append(_over("retrieval: utility after - before the cheap scores, mean of the four lambdas",
-                         leads.mean(axis=1), ">= +.005", 0.005))
+    figures.append(
+        _over(
+            "retrieval: utility after - before the cheap scores, mean of the four lambdas",
+            leads.mean(axis=1),
+            ">= +.005",
+            0.005,
+        )
+    )
     figures.append(_over("... at lambda .05", lead))
     nothing = [split.choice("after cheap scores", 0.05) == 0 for split in splits]
     away = [split.world.document[split.test] == -1 for split in splits]
