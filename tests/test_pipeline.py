@@ -23,13 +23,17 @@ def ask(text: str = "What is 2 + 2?", **fields: Any) -> Request:
 async def test_every_step_is_a_decision_whose_id_begins_with_the_request(scripted, tmp_path) -> None:
     first = scripted.router(ledger={"path": str(tmp_path / "a.db")})
     second = scripted.router(
-        ledger={"path": str(tmp_path / "b.db")}, vector=["structure", "hints"], signals={"hints": {"known": {"find": ["good"]}}}
+        ledger={"path": str(tmp_path / "b.db")},
+        vector=["structure", "hints"],
+        signals={"hints": {"known": {"find": ["good"]}}},
     )
     done = await Pipeline([Step("find", first, passing_on), Step("answer", second)]).run(ask(id="il-1"))
     assert [answer.decision.id for answer in done.answers] == ["il-1.find", "il-1.answer"]
     assert done.text == done.answers[1].text == "yes."
     assert done.cost == pytest.approx(sum(answer.outcome.cost for answer in done.answers))
-    assert done.answers[1].decision.signals["hints"].value == "find=good", "the second step is told of the first's choice"
+    assert done.answers[1].decision.signals["hints"].value == "find=good", (
+        "the second step is told of the first's choice"
+    )
     (call,) = second.plan.executor.providers["far"].calls
     assert call.request.messages[-1].content == "seen: yes."
     assert await first.ledger.knows("il-1.find")

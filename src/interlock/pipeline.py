@@ -82,7 +82,9 @@ class Pipeline:
             raise ConfigError("has no step; give at least one", path="pipeline")
         doubled = [name for name in names if names.count(name) > 1]
         if doubled:
-            raise ConfigError(f"the step {doubled[0]!r} stands twice; a step happens once in a request", path="pipeline")
+            raise ConfigError(
+                f"the step {doubled[0]!r} stands twice; a step happens once in a request", path="pipeline"
+            )
         self.steps, self.purse = tuple(steps), purse
 
     async def run(self, request: Request) -> Piped:

@@ -34,16 +34,31 @@ class Cascaded(NamedTuple):
         return np.asarray(self.accepted * (1.0 - self.quality))
 
 
-def cascade(probability: Array, right: Array, cost: Array, thresholds: Array) -> Cascaded:
-    """`probability` (n, s - 1) are the acceptors', `right` and `cost` (n, s) the stages', thresholds (s - 1,)."""
+def cascade(
+    probability: Array, right: Array, cost: Array, thresholds: Array, tried: NDArray[np.bool_] | None = None
+) -> Cascaded:
+    """`probability` (n, s - 1) are the acceptors', `right` and `cost` (n, s) the stages', thresholds (s - 1,).
+
+    A stage whose threshold is `REFUSE` is not asked, nor is one for a request where `tried` (n, s - 1) says no.
+    """
     n, stages = right.shape
-    convinced = np.hstack([probability >= thresholds, np.ones((n, 1), dtype=np.bool_)])
+    asks = np.ones((n, stages), dtype=np.bool_)
+    asks[:, :-1] = np.isfinite(thresholds) if tried is None else tried & np.isfinite(thresholds)
+    convinced = asks & np.hstack([probability >= thresholds, np.ones((n, 1), dtype=np.bool_)])
     stage = convinced.argmax(axis=1)
-    paid = np.cumsum(cost, axis=1)[np.arange(n), stage]
+    paid = np.cumsum(np.where(asks, cost, 0.0), axis=1)[np.arange(n), stage]
     return Cascaded(stage, right[np.arange(n), stage], paid, stage < stages - 1)
 
 
-def search(probability: Array, right: Array, cost: Array, *, least: float, steps: int = 33) -> Array:
+def search(
+    probability: Array,
+    right: Array,
+    cost: Array,
+    tried: NDArray[np.bool_] | None = None,
+    *,
+    least: float,
+    steps: int = 33,
+) -> Array:
     """The cheapest thresholds (s - 1,) on a joint grid of quantiles whose mean quality is `least` or more.
 
     When no setting qualifies: always the last stage.
@@ -53,7 +68,7 @@ def search(probability: Array, right: Array, cost: Array, *, least: float, steps
     kept = np.full(probability.shape[1], REFUSE)
     cheapest = np.inf
     for thresholds in product(*grids):
-        ran = cascade(probability, right, cost, np.array(thresholds))
+        ran = cascade(probability, right, cost, np.array(thresholds), tried)
         if ran.quality.mean() >= least and ran.cost.mean() < cheapest:
             kept, cheapest = np.array(thresholds), float(ran.cost.mean())
     return kept
@@ -64,6 +79,7 @@ def certify(
     right: Array,
     cost: Array,
     thresholds: Array,
+    tried: NDArray[np.bool_] | None = None,
     *,
     epsilon: float,
     level: float = 0.05,
@@ -80,7 +96,7 @@ def certify(
     top = probability.max(axis=0) + 1e-9
     for share in np.linspace(1.0, 0.0, steps):
         setting = np.where(np.isfinite(thresholds), thresholds + share * np.maximum(top - thresholds, 0.0), REFUSE)
-        wrong = round(float(cascade(probability, right, cost, setting).wrong.sum()))
+        wrong = round(float(cascade(probability, right, cost, setting, tried).wrong.sum()))
         if stats.binom.cdf(wrong, len(right), epsilon) > level:
             break
         kept = setting

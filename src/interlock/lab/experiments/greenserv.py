@@ -1,9 +1,9 @@
 """A contextual bandit on cheap features, told only what it chose, gives away a third less than random over 16 LLMs.
 
 GreenServ, arXiv 2601.17551: accuracy against energy online, 2,500 queries of five tasks. Three parts, each on what
-can be had of it: rejection replay on the authors' own uniformly random log; 2,500 simulated steps on the matrix completed from
-their logs (half of its cells are imputed, so a world and not the truth about a model); pocket models, whose joules are
-a stated model (FLOP x constant) and no measurement.
+can be had of it: rejection replay on the authors' own uniformly random log; 2,500 simulated steps on the matrix that
+their logs were completed to (half of its cells are imputed: a world, not the truth about a model); pocket models,
+whose joules are a stated model (FLOP x constant) and no measurement.
 
 Context is the true task, one-hot, as in the paper's experiments; other features are ablations. Exploration of our own
 composition was chosen on orders 100 to 105 of the queries; the orders reported are those of the seeds.

@@ -10,7 +10,8 @@ Avengers needs specialists: the pocket family ships six adapters of micro beside
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from rich.progress import Progress
 
 from ...encoder import Encoder
 from ...estimators import ESTIMATORS
+from ...estimators.boosted import Boosted
 from ...estimators.clusters import kmeans
 from ...estimators.scaling import square_distances
 from ...exploration import UCB
@@ -73,6 +75,7 @@ FIELDS = (
 
 GROUPS = (14, 32, 64, 140)
 EPSILON = 0.05
+HOPES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
 
 
 def run(options: Options) -> Report:
@@ -83,13 +86,14 @@ def run(options: Options) -> Report:
     }
     with showing(options.console) as progress:
         bar = progress.add_task("real tables", total=4)
-        figures = []
-        for part in (
-            lambda: preference(tables["routellm"], options.seeds[0]),
-            lambda: clustering(tables["routerdc7"], options.seeds[0]),
-            lambda: frontier(tables["routerbench"], options.seeds[0]),
-            lambda: bridge(tables["routerbench"], options.seeds),
-        ):
+        parts: tuple[Callable[[], list[Figure]], ...] = (
+            partial(preference, tables["routellm"], options.seeds[0]),
+            partial(clustering, tables["routerdc7"], options.seeds[0]),
+            partial(frontier, tables["routerbench"], options.seeds[0]),
+            partial(bridge, tables["routerbench"], options.seeds),
+        )
+        figures: list[Figure] = []
+        for part in parts:
             figures += part()
             progress.advance(bar)
         voted = [Vote(seed, options, progress) for seed in options.seeds]
@@ -102,8 +106,8 @@ def run(options: Options) -> Report:
         seeds=options.seeds,
         notes=(
             "intervals of 1 to 3 are bootstraps over queries, of 4 to 6 over seeds",
-            "Avengers here: 6 specialists (micro with an adapter, 0.4M weights), nano and micro against small (1.3M active); "
-            "8 specialists and a generalist of 20M do not exist in the pocket family",
+            "Avengers here: 6 specialists (micro with an adapter, 0.4M weights), nano and micro against small (1.3M "
+            "active); 8 specialists and a generalist of 20M do not exist in the pocket family",
         ),
         plots=(draw_plots(voted, curve, options.out / "survey-routing-cascading.png"),),
     )
@@ -160,11 +164,13 @@ def preference(table: Table, seed: int) -> list[Figure]:
         )
         figures.append(_figure("... CPT(50%)", interval(margin.cpt(0.5)), paper="0.29 in the spec"))
         figures.append(_figure("... CPT(80%)", interval(margin.cpt(0.8)), paper="0.61 in the spec"))
-    ours, alone = apgr["logistic"]
+    ours, difficulty = apgr["logistic"]
     return [
         *figures,
         _figure("RouteLLM joint, APGR, logistic", interval(ours), ">= 0.64", 0.64),
-        _figure("RouteLLM joint, APGR, margin - difficulty alone, logistic", interval(ours - alone), ">= 0.05", 0.05),
+        _figure(
+            "RouteLLM joint, APGR, margin - difficulty alone, logistic", interval(ours - difficulty), ">= 0.05", 0.05
+        ),
     ]
 
 
@@ -236,7 +242,9 @@ def frontier(table: Table, seed: int) -> list[Figure]:
 
 def bridge(table: Table, seeds: Sequence[int]) -> list[Figure]:
     """Line 6: a linear bandit from nothing, told only what it chose, against the same estimator fitted on everything."""
-    online, offline, single = [], [], []
+    online: list[float] = []
+    offline: list[float] = []
+    single: list[float] = []
     for seed in seeds:
         train, test = next(table.folds(5, seed))
         features = Features()
@@ -367,18 +375,22 @@ def judge_votes(votes: Sequence[Vote]) -> list[Figure]:
 def staged_answers(options: Options, progress: Progress) -> tuple[list[Figure], Array]:
     """Line 5: small to large with an acceptor that is fitted, calibrated, searched and certified on four parts."""
     n = max(400, int(6000 * options.scale))
-    parts = [bench(seed, n // 2, split=split, style="mixed") for seed, split in ((900, "validation"), (0, "test"))]
-    examples = [example for part in parts for example in part]
+    examples = [*bench(900, n // 2, split="validation"), *bench(0, n // 2, split="test")]
     bar = progress.add_task("the cascade", total=len(STAGES))
     cache = options.out.parent / "answers"
     asked = ask_examples(examples, STAGES, cache, done=lambda count: progress.advance(bar, count))
     right, cost = asked.right[:, :, 0], asked.cost[:, :, 0]
-    probability = acceptors([e.prompt for e in examples], asked, n // 4)
-    searched = np.arange(n // 4, n // 2)
+    probability, before = acceptors([e.prompt for e in examples], asked, n // 3)
+    searched, judged = np.arange(n // 3, n // 2), np.arange(n // 2, n)
     least = right[searched, -1].mean() - 0.0025
-    thresholds = search(probability[searched], right[searched], cost[searched], least=least)
-    judged = np.arange(n // 2, n)
-    ran = cascade(probability[judged], right[judged], cost[judged], thresholds)
+    settings = []
+    for hope in HOPES:  # an early stage is tried where the prompt alone gives it this much hope
+        found = search(probability[searched], right[searched], cost[searched], before[searched] >= hope, least=least)
+        spent_so = cascade(probability[searched], right[searched], cost[searched], found, before[searched] >= hope)
+        settings.append((float(spent_so.cost.mean()), hope, found))
+    _, hope, thresholds = min(settings, key=lambda setting: setting[0])
+    tried = before >= hope
+    ran = cascade(probability[judged], right[judged], cost[judged], thresholds, tried[judged])
     weights = resamples(len(judged), 500, 0)
     lost = means(weights, right[judged, -1] - ran.quality)
     share = means(weights, ran.cost) / means(weights, cost[judged, -1])
@@ -386,8 +398,15 @@ def staged_answers(options: Options, progress: Progress) -> tuple[list[Figure], 
     for draw_of in range(100):
         order = np.random.default_rng(draw_of).permutation(judged)
         calibrating, testing = order[: len(order) // 2], order[len(order) // 2 :]
-        kept = certify(probability[calibrating], right[calibrating], cost[calibrating], thresholds, epsilon=EPSILON)
-        out = cascade(probability[testing], right[testing], cost[testing], kept)
+        kept = certify(
+            probability[calibrating],
+            right[calibrating],
+            cost[calibrating],
+            thresholds,
+            tried[calibrating],
+            epsilon=EPSILON,
+        )
+        out = cascade(probability[testing], right[testing], cost[testing], kept, tried[testing])
         held.append(float(out.wrong.mean() <= EPSILON))
         spent.append(out.cost.mean() / cost[testing, -1].mean())
     stages = [f"{(ran.stage == s).mean():.2f}" for s in range(len(STAGES))]
@@ -414,29 +433,29 @@ def staged_answers(options: Options, progress: Progress) -> tuple[list[Figure], 
     ], curve
 
 
-def acceptors(prompts: Sequence[str], asked: Asked, fitted: int) -> Array:
-    """P(right) of each early stage (n, s - 1) from the prompt and the answer: boosted trees, then isotonic.
+def acceptors(prompts: Sequence[str], asked: Asked, fitted: int) -> tuple[Array, Array]:
+    """P(right) of each early stage (n, s - 1) from prompt and answer, and from the prompt alone: trees, then isotonic.
 
-    Trees are fitted on the first half of the first `fitted` rows, the calibration on the second.
+    Trees are fitted on the first two thirds of the first `fitted` rows, the calibration on the last.
     """
     from sklearn.isotonic import IsotonicRegression
 
-    half = fitted // 2
-    features = Features()
-    known = features.fit(prompts[:half]).transform(prompts)
-    columns = []
+    most = 2 * fitted // 3
+    features = Features(tasks=0)
+    known = features.fit(prompts[:most]).transform(prompts)
+    columns: list[list[Array]] = [[], []]
     for stage in range(asked.right.shape[1] - 1):
         confidence = np.clip(asked.confidence[:, stage], 1e-6, 1.0 - 1e-6)
-        length = np.char.str_len(asked.text[:, stage])
-        vectors = np.hstack([known, np.log(confidence / (1.0 - confidence)), length])
+        seen = np.hstack([np.log(confidence / (1.0 - confidence)), np.char.str_len(asked.text[:, stage])])
         right = asked.right[:, stage]
-        trees: Any = ESTIMATORS["boosted"](trees=120, leaves=12, rate=0.1, share=0.6)
-        trees.fit_table(vectors[:half], ["right"], right[:half])
-        raw = trees.predict(vectors, ["right"])[0][:, 0]
-        calibration = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-        calibration.fit(raw[half:fitted], right[half:fitted, 0])
-        columns.append(calibration.predict(raw))
-    return np.stack(columns, axis=1)
+        for into, vectors in zip(columns, (np.hstack([known, seen]), known), strict=True):
+            trees = Boosted(trees=200, leaves=15, rate=0.06, share=0.6)
+            trees.fit_table(vectors[:most], ["right"], right[:most])
+            raw = trees.predict(vectors, ["right"])[0][:, 0]
+            calibration = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+            calibration.fit(raw[most:fitted], right[most:fitted, 0])
+            into.append(calibration.predict(raw))
+    return np.stack(columns[0], axis=1), np.stack(columns[1], axis=1)
 
 
 def draw_plots(votes: Sequence[Vote], curve: Array, path: Path) -> str:
