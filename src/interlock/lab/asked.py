@@ -1,6 +1,6 @@
 """Any pocket candidates asked any prompts, several times if wanted: texts, whether right, confidence, tokens.
 
-`answers` does the same for the embedded pool with what routing needs alone. Kept in a folder, by hash of what was asked.
+`answers` does the same for the embedded pool with what routing needs alone. Kept in a folder, by hash of the asking.
 """
 
 from __future__ import annotations

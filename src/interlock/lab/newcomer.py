@@ -20,7 +20,7 @@ BEFORE, SETTLING, JUDGED = 1500, 100, 400
 def shares(
     utility: Array, vectors: Array, options: Sequence[str], added: str, seeds: Sequence[int]
 ) -> tuple[Array, Array]:
-    """The newcomer's share of the queries judged, with the policy that goes on and with one refitted on everything, (s,).
+    """The newcomer's share of the queries judged, of the policy that goes on and of one refitted on everything, (s,).
 
     `utility` (n, k) may have any scale. The one that goes on has been told only what it chose; the one refitted has
     seen every option on every query before those judged.

@@ -1,10 +1,10 @@
 """Thresholds of a cascade, searched jointly on held-out rows, and what a cascade gives and costs at them.
 
-A stage's answer is returned when its acceptor's probability of being right reaches the stage's threshold; the last stage
-returns whatever it has. Every stage that was asked is paid for.
+A stage's answer is returned when its acceptor's probability of being right reaches the stage's threshold; the last
+stage returns whatever it has. Every stage that was asked is paid for.
 
-Source: FrugalGPT, Chen et al. (arXiv 2305.05176); the guarantee is learn-then-test with a binomial tail, Angelopoulos et
-al. (arXiv 2110.01052).
+Source: FrugalGPT, Chen et al. (arXiv 2305.05176); the guarantee is learn-then-test with a binomial tail, Angelopoulos
+et al. (arXiv 2110.01052).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A pipeline of two steps with real answers: how many records to retrieve, and which pocket model to ask.
 
-Half of the questions ask for a value in a record of a store that no model has seen, by the record's title, often
-misspelt; the others are tasks that need no record. Retrieved records stand before the question, as `recall` has it, so
-a wrong record is distraction and every record is tokens. All nine combinations are answered for every question.
+Half of the questions ask for a value in a record of a store that no model has seen, by the record's title,
+abbreviated and misspelt; the others are tasks that need no record. Retrieved records stand before the question, as
+`recall` has it, so a wrong record is distraction and every record is tokens. All nine combinations are answered for
+every question.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from string import ascii_uppercase
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators import ESTIMATORS
+from ..estimators.boosted import Boosted
 from ..pipeline import Purse
 from ..pocket.tasks import TASKS, draw
 from ..types import Array
@@ -63,7 +63,7 @@ _SECOND = (
 
 @dataclass(frozen=True)
 class Steps:
-    """n questions: quality and cost (n, 9) of every pair of `PAIRS`, and features (n, d) known before anything is done."""
+    """n questions: quality and cost (n, 9) of every pair of `PAIRS`, features (n, d) known before anything is done."""
 
     quality: Array
     cost: Array
@@ -72,6 +72,11 @@ class Steps:
     @property
     def utility(self) -> Array:
         return self.quality - WORTH * self.cost
+
+
+def _shortened(title: str, rng: Random) -> str:
+    """Each word as a person abbreviates it, to three letters at least, a typing error in some."""
+    return with_typos(" ".join(word[: rng.randint(3, len(word))] for word in title.split()), rng)
 
 
 def _is(answer: str, text: str) -> bool:
@@ -97,7 +102,7 @@ def steps(n: int, seed: int, cache: Path, done: Callable[[int], object]) -> Step
         else:
             at = rng.randrange(len(titles))
             key = rng.choice(list(records[at]))
-            title = with_typos(titles[at], rng) if rng.random() < 0.7 else titles[at]
+            title = _shortened(titles[at], rng)
             asked.append(f"{title}: {key}")
             bodies.append(key)
             verify.append(partial(_is, records[at][key]))
@@ -133,7 +138,7 @@ def _prompt(body: str, records: Sequence[str]) -> str:
 def _surface(questions: Sequence[str]) -> Array:
     from .features import Features
 
-    return np.asarray(Features(tasks=0, terms=0, embedding=16).fit(questions).transform(questions))
+    return np.asarray(Features(tasks=0, terms=16, embedding=16).fit(questions).transform(questions))
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,7 @@ class Planner:
 
 
 def _predict(vectors: Array, names: Sequence[str], quality: Array, asked: Array) -> Array:
-    estimator: Any = ESTIMATORS["boosted"]
-    fitted = estimator(trees=80, leaves=10, rate=0.1, share=0.6).fit_table(vectors, names, quality)
+    fitted = Boosted(trees=80, leaves=10, rate=0.1, share=0.6).fit_table(vectors, names, quality)
     return np.asarray(fitted.predict(asked, names)[0])
 
 

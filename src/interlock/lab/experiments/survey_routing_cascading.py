@@ -241,7 +241,7 @@ def frontier(table: Table, seed: int) -> list[Figure]:
 
 
 def bridge(table: Table, seeds: Sequence[int]) -> list[Figure]:
-    """Line 6: a linear bandit from nothing, told only what it chose, against the same estimator fitted on everything."""
+    """Line 6: a linear bandit from nothing, told only what it chose, against the same estimator fitted on all."""
     online: list[float] = []
     offline: list[float] = []
     single: list[float] = []
