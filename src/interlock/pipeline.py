@@ -1,8 +1,8 @@
 """Several routed steps for one request, in order, on one purse: retrieval then model, draft then review.
 
-Every step is a `Router` of its own: its candidates may be anything that is called like a model. A step is told what the
-steps before it chose, as hints that its `hints` signal can turn into columns, and its request is what `into` made of the
-answer before. Its decision is a ledger row like any other; the ids of one request's rows all begin with the request's.
+Every step is a `Router` of its own: its candidates may be anything that is called like a model. A step is told what
+the steps before it chose, as hints that its `hints` signal can turn into columns, and its request is what `into` made
+of the answer before. Its decision is a ledger row like any other; the ids of one request's rows all begin with the request's.
 
 Source: routing at every step of a pipeline, Varangot-Reille et al. (arXiv 2502.00409).
 """
@@ -36,8 +36,8 @@ class Step:
 class Purse:
     """What all steps of all requests share: `per_request` USD come in with each request, at most `most` are kept.
 
-    A step may spend what is there, so over any run of n requests no more than n x `per_request` + `most` is spent, up to
-    how far answers cost more than was expected of them; what is overdrawn is missing to the requests that follow.
+    A step may spend what is there, so over any run of n requests no more than n x `per_request` + `most` is spent, up
+    to how far answers cost more than was expected of them; what is overdrawn is missing to the requests that follow.
     """
 
     per_request: float
@@ -88,7 +88,7 @@ class Pipeline:
         self.steps, self.purse = tuple(steps), purse
 
     async def run(self, request: Request) -> Piped:
-        """Route every step. Raises `Refused` when no candidate of a step is left, its price above the purse included."""
+        """Route every step. Raises `Refused` when a step has no candidate left, for want of money too."""
         if self.purse is not None:
             self.purse.fill()
         answers: list[Answer] = []

@@ -192,9 +192,8 @@ def protocol_holds(folder: Path, options: Options, progress: Progress) -> list[F
         found = cross_validate(part, [arm], rounds=200)
         value = found.arm(arm).figures[figure]
         near = None if np.isnan(known) else bool(value.low - 0.01 <= known <= value.high + 0.01)
-        figures.append(
-            _from(f"protocol, {name}: {figure} of {arm}", value, f"{known} in the spec", "within 1 point of the interval", near)
-        )
+        paper, wanted = f"{known} in the spec", "within 1 point of the interval"
+        figures.append(_from(f"protocol, {name}: {figure} of {arm}", value, paper, wanted, near))
         figures.append(_from(f"... oracle over best single; {found.verdict.text}", found.margin))
         progress.advance(bar)
     dominated = degenerate(tables["routerbench"], options.scale)
