@@ -2,7 +2,8 @@
 
 Every step is a `Router` of its own: its candidates may be anything that is called like a model. A step is told what
 the steps before it chose, as hints that its `hints` signal can turn into columns, and its request is what `into` made
-of the answer before. Its decision is a ledger row like any other; the ids of one request's rows all begin with the request's.
+of the answer before. Its decision is a ledger row like any other; the ids of one request's rows all begin with the
+request's.
 
 Source: routing at every step of a pipeline, Varangot-Reille et al. (arXiv 2502.00409).
 """
