@@ -1,4 +1,4 @@
-"""Evaluations on folders of outcome tables: one to learn from and one to be judged on, or one under cross-validation."""
+"""Evaluations on folders of outcome tables: learn from one and be judged on another, or one under cross-validation."""
 
 from __future__ import annotations
 

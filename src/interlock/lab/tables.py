@@ -127,7 +127,7 @@ def read_tables(folder: Path, names: Sequence[str] | None = None) -> dict[str, T
 
     Raises `TableError` that says which file, column or row is wrong and what would be right.
     """
-    queries, outcomes = _columns(folder, "queries", QUERIES), _columns(folder, "outcomes", OUTCOMES)
+    queries, outcomes = read_table_columns(folder, "queries", QUERIES), read_table_columns(folder, "outcomes", OUTCOMES)
     of: dict[str, int] = {}
     for row, id in enumerate(map(str, queries["query_id"])):
         if of.setdefault(id, row) != row:
@@ -202,7 +202,7 @@ COLUMN = {
 """Measure -> its column in the canonical layout."""
 
 
-def _columns(folder: Path, stem: str, required: Sequence[str]) -> dict[str, list[Any]]:
+def read_table_columns(folder: Path, stem: str, required: Sequence[str]) -> dict[str, list[Any]]:
     """The columns of `stem`.parquet or `stem`.jsonl."""
     parquet, lines = folder / f"{stem}.parquet", folder / f"{stem}.jsonl"
     columns: dict[str, list[Any]]
