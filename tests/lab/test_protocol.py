@@ -70,8 +70,7 @@ def test_every_figure_has_an_interval_around_it(routable: Evaluation) -> None:
         "ece", "log_loss", "entropy", "rank_correlation", "pareto_distance",
     }  # fmt: skip
     for name, figure in ridge.items():
-        if name != "pareto_distance":
-            assert figure.low <= figure.value <= figure.high, name
+        assert figure.low <= figure.value <= figure.high, name
     assert ridge["aiq"].value > routable.arm("mixtures of fixed").figures["aiq"].value
     assert routable.arm("oracle").figures["aiq"].value > ridge["aiq"].value
 
@@ -191,6 +190,7 @@ def test_finished_parts_are_not_made_again(tmp_path: Path, monkeypatch: pytest.M
     first = cross_validate(table, ["logistic"], folds=2, features=FEATURES, rounds=50, cache=cache)
     monkeypatch.setattr(Logistic, "fit_table", lambda *_: pytest.fail("fitted again"))
     again = cross_validate(table, ["logistic"], folds=2, features=FEATURES, rounds=50, cache=cache)
-    assert again == first
+    assert again.arm("logistic").figures == first.arm("logistic").figures
+    assert again.verdict == first.verdict
     with pytest.raises(pytest.fail.Exception):  # other parameters are another part
         cross_validate(table, {"logistic": Logistic(prior_std=9.0)}, folds=2, features=FEATURES, rounds=50, cache=cache)
