@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators import ESTIMATORS, Estimator
+from ..estimators import ESTIMATORS
 from ..objectives import CheapestAbove, Chebyshev, Objective, Weighted
 from ..types import Array, Estimate
 from .cache import Cache, code, digest
@@ -35,6 +36,24 @@ Progress = Callable[[str], object]
 """Told what is about to be done."""
 
 NOTHING_KEPT = Cache()
+
+
+class Learner(Protocol):
+    """What can be judged: every estimator, or anything else with these two. A NaN prediction is never chosen."""
+
+    def fit_table(self, vectors: Array, candidates: Sequence[str], scores: Array) -> Any:
+        """Forget everything and learn: vectors (n, d), scores (n, k), NaN where a candidate has none."""
+        ...
+
+    def predict(self, vectors: Array, candidates: Sequence[str]) -> tuple[Array, Array]:
+        """Expected score and its standard deviation, both (n, k)."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    def prepare(self) -> None: ...
+
 
 POINTS = 48
 _SCALES = np.concatenate([[0.0], np.geomspace(1e-3, 1e2, POINTS - 2), [1e7]])  # from quality alone to cost alone
@@ -50,7 +69,7 @@ OBJECTIVES: dict[str, Callable[[float], list[Objective]]] = {
 def evaluate(
     train: Table,
     test: Table,
-    estimators: Mapping[str, Estimator] | Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     objectives: Sequence[str] = ("weighted",),
     features: Features | None = None,
@@ -71,7 +90,7 @@ def evaluate(
 
 def cross_validate(
     table: Table,
-    estimators: Mapping[str, Estimator] | Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     folds: int = 5,
     objectives: Sequence[str] = ("weighted",),
@@ -124,7 +143,7 @@ def comparable(train: Table, test: Table) -> tuple[Table, Table]:
     return train, test
 
 
-def made(estimators: Mapping[str, Estimator] | Sequence[str]) -> dict[str, Estimator]:
+def made(estimators: Mapping[str, Learner] | Sequence[str]) -> dict[str, Learner]:
     """Fresh estimators by name."""
     if isinstance(estimators, Mapping):
         return {name: copy.deepcopy(estimator) for name, estimator in estimators.items()}
@@ -134,7 +153,7 @@ def made(estimators: Mapping[str, Estimator] | Sequence[str]) -> dict[str, Estim
 def run(
     train: Table,
     test: Table,
-    estimators: Mapping[str, Estimator],
+    estimators: Mapping[str, Learner],
     objectives: Sequence[str],
     features: Features,
     progress: Progress = lambda _: None,
@@ -171,11 +190,12 @@ def _featurised(features: Features, train: Table, test: Table) -> dict[str, Arra
     return {"vectors": vectors, "asked": asked, "seconds": np.array([(time.perf_counter() - start) / len(test)])}
 
 
-def _predicted(estimator: Estimator, train: Table, vectors: Array, asked: Array) -> dict[str, Array]:
+def _predicted(estimator: Learner, train: Table, vectors: Array, asked: Array) -> dict[str, Array]:
     """Predicted quality (n, k), and the seconds to fit and to predict one row."""
     start = time.perf_counter()
     estimator.fit_table(vectors, train.candidates, train.score)
-    estimator.prepare()
+    if isinstance(estimator, Prepared):
+        estimator.prepare()
     fitted = time.perf_counter()
     quality, _ = estimator.predict(asked, train.candidates)
     seconds = np.array([fitted - start, (time.perf_counter() - fitted) / len(asked)])

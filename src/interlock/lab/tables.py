@@ -19,14 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InterlockError, nearest
+from ..errors import RequestError, nearest
 from ..types import Array
 
 MEASURES = ("score", "cost", "input_tokens", "output_tokens", "latency", "energy")
 """The numbers of a cell: score in [0, 1], USD, tokens, tokens, seconds, watt-hours."""
 
 
-class TableError(InterlockError):
+class TableError(RequestError):
     """An outcome table cannot be read or makes no sense. Whoever made the table acts."""
 
     status, code = 422, "bad_table"
