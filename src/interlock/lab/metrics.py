@@ -63,7 +63,10 @@ class Curve(NamedTuple):
         return np.asarray(np.where(q[..., 0] > self.quality[..., -1], np.nan, self.cost[..., 0] + spent.sum(axis=-1)))
 
     def mean(self, low: ArrayLike, high: ArrayLike) -> Array:
-        """Mean quality over costs from `low` to `high` (...,); left of the first vertex it counts as that vertex's."""
+        """Mean quality over costs from `low` to `high` (...,); left of the first vertex it is as there.
+
+        NaN where the range is empty.
+        """
         a, b = (np.asarray(bound, dtype=np.float64)[..., None] for bound in (low, high))
         start, end = self.cost[..., :1], self.cost[..., -1:]
         left, right = np.clip(self.cost[..., :-1], a, b), np.clip(self.cost[..., 1:], a, b)
@@ -75,7 +78,9 @@ class Curve(NamedTuple):
         area = (middle * (right - left)).sum(axis=-1, keepdims=True)
         area = area + self.quality[..., :1] * np.clip(start - a, 0.0, b - a)
         area = area + self.quality[..., -1:] * np.clip(b - end, 0.0, b - a)
-        return np.asarray((area / (b - a))[..., 0])
+        span = b - a
+        mean = np.divide(area, span, out=np.full(area.shape, np.nan), where=span > 0)
+        return np.asarray(mean[..., 0])
 
 
 def hull(cost: ArrayLike, quality: ArrayLike) -> Curve:

@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import nearest
 from ..estimators import ESTIMATORS
 from ..objectives import CheapestAbove, Chebyshev, Objective, Weighted
 from ..types import Array, Estimate
@@ -160,6 +161,9 @@ def run(
     cache: Cache = NOTHING_KEPT,
 ) -> list[Played]:
     """What the panel and every estimator under every objective got on `test`, each arm's time included."""
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise TableError(f"no objective {name!r}; {nearest(name, list(OBJECTIVES))}")
     progress(f"{test.name}: features")
     key = digest(code("lab/features.py", "signals", "encoder.py"), features, train.prompts, train.tasks, test.prompts)
     read = cache.arrays(key, partial(_featurised, features, train, test))
