@@ -27,7 +27,7 @@ class Features:
     embedding: bool = True
     _terms: Any = field(default=None, init=False, repr=False)
 
-    def fit(self, prompts: Sequence[str]) -> Self:
+    def fit(self, prompts: Sequence[str], tasks: Sequence[str] = ()) -> Self:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import make_pipeline, make_union
