@@ -9,6 +9,8 @@ from .item_response import ItemResponse
 from .kernel import Kernel
 from .knn import KNN
 from .logistic import Logistic
+from .mixture_preference import MixturePreference
+from .preference import Elo, Preference
 from .ridge import Ridge
 
 ESTIMATORS: dict[str, type[Estimator]] = {
@@ -19,6 +21,9 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "knn": KNN,
     "clusters": Clusters,
     "item_response": ItemResponse,
+    "preference": Preference,
+    "elo": Elo,
+    "mixture_preference": MixturePreference,
 }
 
 __all__ = [
@@ -26,10 +31,13 @@ __all__ = [
     "KNN",
     "Clusters",
     "Constant",
+    "Elo",
     "Estimator",
     "ItemResponse",
     "Kernel",
     "Logistic",
+    "MixturePreference",
+    "Preference",
     "Ridge",
     "State",
 ]

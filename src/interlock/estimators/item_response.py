@@ -1,6 +1,7 @@
 """Item response theory: a few abilities a candidate; how hard and how telling a prompt is, read off its vector.
 
-    P(candidate c solves prompt x) = sigmoid(sum_r a_r(x) (theta_cr - b(x)))     b(x) = w_b'z     a_r(x) = softplus(w_r'z)
+    P(candidate c solves prompt x) = sigmoid(sum_r a_r(x) (theta_cr - b(x)))
+    b(x) = w_b'z     a_r(x) = softplus(w_r'z)
 
 All parameters share one joint normal posterior, so a success of any candidate teaches how hard such prompts are, and a
 few answers are enough to place a new candidate. Discriminations are positive, so more ability never hurts. A scalar
@@ -9,8 +10,8 @@ ability cannot express specialisation; `rank` 2 to 4 can (the multidimensional m
 Event by event everything is filtered. On a whole table (`fit_table`) the maximum a posteriori is found by L-BFGS with
 its Laplace covariance; from then on items are frozen and events move abilities alone, until the next table.
 
-Source: RADAR (arXiv 2509.25426); IRT-Router (arXiv 2506.01048); Birnbaum (1968); Reckase, Multidimensional Item Response
-Theory (2009); filter: Ollivier, arXiv 1703.00209; frozen part: Schmidt, Advances in Control Systems 3 (1966).
+Source: RADAR (arXiv 2509.25426); IRT-Router (arXiv 2506.01048); Birnbaum (1968); Reckase, Multidimensional Item
+Response Theory (2009); filter: Ollivier, arXiv 1703.00209; frozen part: Schmidt, Advances in Control Systems 3 (1966).
 """
 
 from __future__ import annotations

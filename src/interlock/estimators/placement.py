@@ -55,7 +55,7 @@ def place(
     items = model._items(model._standardised(x))
     prior_mean, prior_covariance = model.newcomer()
     theta, covariance = prior_mean, prior_covariance
-    order = _spread_over_difficulties(items.difficulty, seed)
+    rest = iter(_spread_over_difficulties(items.difficulty, seed))
     asked: list[int] = []
     scores: list[float] = []
     while len(asked) < min(max_items, len(x)):
@@ -66,12 +66,14 @@ def place(
             told[asked] = -1.0
             row = int(told.argmax())
         else:
-            row = next(r for r in order if r not in asked)
+            row = next(r for r in rest if r not in asked)
         score = float(ask(row))
         checked_score(score, row)
         asked.append(row)
         scores.append(score)
-        theta, covariance = ability(items, asked, np.array(scores), prior_mean, prior_covariance)
+        if len(asked) < adaptive or stop_se > 0.0:  # else the next item does not depend on it
+            theta, covariance = ability(items, asked, np.array(scores), prior_mean, prior_covariance)
+    theta, covariance = ability(items, asked, np.array(scores), prior_mean, prior_covariance)
     model.know(candidate, theta, covariance)
     return Placement(theta, np.sqrt(np.diagonal(covariance)), asked)
 
