@@ -114,7 +114,7 @@ def routerarena(source: Path) -> Table:
 
 
 def lm_eval(source: Path) -> Table:
-    """Samples of lm-evaluation-harness: a folder a model with `samples_TASK_DATE.jsonl`; the first metric is the score."""
+    """Samples of lm-evaluation-harness: a folder a model, `samples_TASK_DATE.jsonl`; the first metric is the score."""
     cells = []
     for path in _files(source, "samples_*.jsonl"):
         task = path.stem.removeprefix("samples_").rsplit("_", 1)[0]
@@ -176,7 +176,7 @@ KINDS: dict[str, Callable[[Path], Table]] = {
 
 
 def convert(kind: str, source: Path) -> Table:
-    """The table that `source` holds. Raises `TableError` for an unknown kind, no such file, a pickle, or bad content."""
+    """The table that `source` holds. Raises `TableError` for an unknown kind, no such file, a pickle, bad content."""
     if kind not in KINDS:
         raise TableError(f"no converter {kind!r}; {nearest(kind, list(KINDS))}")
     if not source.exists():

@@ -111,6 +111,11 @@ def comparable(train: Table, test: Table) -> tuple[Table, Table]:
     for part, table in (("training", train), ("test", test)):
         if len(table) < 2:
             raise TableError(f"{table.name}: the {part} part has {len(table)} queries with a score; two are the least")
+    known = train.score[train.answered]
+    if np.ptp(known) == 0.0:
+        raise TableError(
+            f"{train.name}: every score of the training part is {known[0]:g}; nothing tells candidates apart"
+        )
     return train, test
 
 
