@@ -12,18 +12,16 @@ Schapire (1997); bound of the gate's Hessian: Boehning, Ann. Inst. Stat. Math. 4
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..types import Array
-from .base import Estimator, Event, State, beliefs, events, query
-from .bernoulli import checked_score, logits
+from .batch import Batch, Cells
+from .bernoulli import logits, moments_of_sigmoid
 from .scaling import Scaling, scaling
 
 SMALL = 2_000
@@ -141,16 +139,33 @@ def _em(x: Array, z: Array, y: Array, start: Mixture, *, rounds: int, precision:
         if likelihood - before < 1e-6:
             break
         before = likelihood
-        for k in range(len(heads)):  # weighted logistic regression without intercept, two Newton steps
-            for _ in range(2):
-                p = _sigmoid(x @ heads[k])
-                gradient = x.T @ (whose[:, k] * (y - p)) - precision * heads[k]
-                hessian = x.T @ ((whose[:, k] * p * (1.0 - p))[:, None] * x) + ridge
-                step = np.linalg.solve(hessian, gradient)
-                heads[k] += step * min(1.0, 4.0 / max(float(np.linalg.norm(step)), 1e-12))
+        for k in range(len(heads)):
+            heads[k] = _improved(heads[k], x, y, whose[:, k], ridge)
         for _ in range(4):  # multinomial logistic regression on soft labels
             gate += ((whose - _softmax(z @ gate.T)).T @ z - gate) @ bound
     return Mixture(heads, gate), before
+
+
+def _improved(head: Array, x: Array, y: Array, weight: Array, ridge: Array) -> Array:
+    """Two Newton steps of a weighted logistic regression without intercept, each halved until it improves."""
+
+    def loss(at: Array) -> float:
+        logit = x @ at
+        return float(weight @ (np.logaddexp(0.0, logit) - y * logit) + 0.5 * at @ ridge @ at)
+
+    least = loss(head)
+    for _ in range(2):
+        p = _sigmoid(x @ head)
+        step = np.linalg.solve(
+            (x * (weight * p * (1.0 - p))[:, None]).T @ x + ridge, x.T @ (weight * (y - p)) - ridge @ head
+        )
+        for _ in range(12):
+            reached = loss(head + step)
+            if reached <= least:
+                head, least = head + step, reached
+                break
+            step = 0.5 * step
+    return head
 
 
 def choose_k(difference: Array, context: Array, sizes: Sequence[int] = (1, 2, 3, 4, 6, 8), *, seed: int = 0) -> int:
@@ -236,169 +251,69 @@ class Taste:
         return replace(self, log_weights=np.maximum(log, np.log(self.floor)))
 
 
-class Derived(NamedTuple):
-    scaling: Scaling
-    mixture: Mixture
-    mass: Array
-    """How much evidence each head has of each candidate, (k, candidates)."""
-    players: list[str]
-
-
 @dataclass
-class MixturePreference(Estimator):
-    """Kinds of prompts that rank the candidates differently: each head is one strength a candidate, the gate reads the
+class MixturePreference(Batch):
+    """Kinds of prompts that rank the candidates differently: a head is one strength a candidate, the gate reads the
     prompt. A score is a match against a par of strength 0 (see `preference`).
 
-    The last `memory` events are kept, of a table all. Whenever they have grown by an eighth, the mixture is fitted to
-    them anew, always from the same starts.
-    The deviation joins how the heads disagree and how little each has seen of a candidate.
+    `prior_std` is a strength's, in logits; `gate_precision` the prior's of the gate's weights.
     """
 
     k: int = 6
     restarts: int = 2
-    default: float = 0.5
     prior_std: float = 2.0
-    memory: int = 2000
-    _events: deque[Event] = field(default_factory=deque, init=False, repr=False, compare=False)
-    _settled: int = field(default=0, init=False, repr=False, compare=False)
-    """How many of the events the mixture is fitted to; the rest waits."""
-    _derived: Derived | None = field(default=None, init=False, repr=False, compare=False)
+    gate_precision: float = 4.0
 
-    revocable = False
+    def train(self, cells: Cells, rng: np.random.Generator) -> Kinds:
+        scale = scaling(cells.vectors)
+        z = _with_one(scale.apply(cells.vectors))
+        own = cells.filled.sum(axis=0) + self.prior_strength * self.default
+        centre = logits(own / (cells.weights.sum(axis=0) + self.prior_strength))
+        bound = np.linalg.inv(0.5 * z.T @ z + self.gate_precision * np.eye(z.shape[1]))
+        trials = [self._em(cells, z, centre, bound, rng) for _ in range(self.restarts)]
+        return max(trials, key=lambda found: found[1])[0]._replace(scaling=scale)
 
-    @property
-    def width(self) -> int | None:
-        return len(self._events[-1].vector) if self._events else None
+    def _em(self, cells: Cells, z: Array, centre: Array, bound: Array, rng: np.random.Generator) -> tuple[Kinds, float]:
+        """EM over the kinds: all scores of a prompt come from one kind; strengths are drawn towards `centre`."""
+        won = cells.weights * cells.filled
+        lost = cells.weights - won
+        heads = centre + rng.normal(0.0, 0.7, (self.k, len(centre)))
+        gate, before, loose = np.zeros((self.k, z.shape[1])), -np.inf, 1.0 / self.prior_std**2
+        count = np.zeros_like(heads)
+        for _ in range(200):
+            joint = np.log(_softmax(z @ gate.T) + 1e-300)
+            joint -= won @ np.logaddexp(0.0, -heads).T + lost @ np.logaddexp(0.0, heads).T
+            top = joint.max(axis=1, keepdims=True)
+            likelihood = float((top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))).mean())
+            if likelihood - before < 1e-5:
+                break
+            before, whose = likelihood, _softmax(joint)
+            right, count = whose.T @ won, whose.T @ cells.weights
+            for _ in range(3):
+                p = _sigmoid(heads)
+                step = (right - count * p - loose * (heads - centre)) / (count * p * (1.0 - p) + loose)
+                heads += np.clip(step, -1.0, 1.0)
+            for _ in range(4):
+                gate += ((whose - _softmax(z @ gate.T)).T @ z - self.gate_precision * gate) @ bound
+        variance = 1.0 / (count * _sigmoid(heads) * _sigmoid(-heads) + loose)
+        return Kinds(Scaling(np.zeros(0), np.zeros(0)), Mixture(heads, gate), variance), before
 
-    def partial_fit(
-        self, vectors: ArrayLike, names: Sequence[str], targets: ArrayLike, weights: ArrayLike | None = None
-    ) -> Self:
-        return self._learn(vectors, names, targets, weights, self.memory)
 
-    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
-        """Every cell is kept, however many there are."""
-        cells = np.asarray(scores, dtype=np.float64)
-        rows, columns = np.nonzero(np.isfinite(cells))
-        names = [candidates[c] for c in columns.tolist()]
-        self.restore({})._learn(np.asarray(vectors)[rows], names, cells[rows, columns], None, np.inf)
-        self._settled, self._derived = len(self._events), None
-        return self
+class Kinds(NamedTuple):
+    """Heads over candidates instead of over what answers show, and the variance of each strength (k, candidates)."""
 
-    def predict(
-        self, vectors: ArrayLike, candidates: Sequence[str], prior: ArrayLike | None = None
-    ) -> tuple[Array, Array]:
-        x, k = query(vectors, self.width), len(candidates)
-        believed = logits(beliefs(prior, k, self.default))
-        heads, mass, weights = np.zeros((1, k)), np.zeros((1, k)), np.ones((len(x), 1))
-        if self._events:
-            derived = self._ready()
-            place = {name: i for i, name in enumerate(derived.players)}
-            weights = derived.mixture.weights(derived.scaling.apply(x))
-            heads, mass = np.zeros((derived.mixture.k, k)), np.zeros((derived.mixture.k, k))
-            for column, name in enumerate(candidates):
-                if name in place:
-                    heads[:, column] = derived.mixture.heads[:, place[name]]
-                    mass[:, column] = derived.mass[:, place[name]]
-        variance = 1.0 / (1.0 / self.prior_std**2 + mass)
-        # A strength is believed * (how much of the prior is left) off the default it was fitted around.
-        start = float(logits(np.array([self.default]))[0])
-        strength = start + heads + (variance / self.prior_std**2) * (believed - start)
-        shrink = 1.0 / np.sqrt(1.0 + 0.368 * variance)
-        chance = _sigmoid(strength * shrink)
-        mean = weights @ chance
-        within = weights @ (chance * (1.0 - chance) * (1.0 - shrink))
-        return mean, np.sqrt(within + np.maximum(weights @ chance**2 - mean**2, 0.0) / (1.0 + weights @ mass))
+    scaling: Scaling
+    mixture: Mixture
+    variance: Array
 
-    def prepare(self) -> None:
-        if self._events:
-            self._ready()
-
-    def state(self) -> State:
-        if not self._events:
-            return {}
-        return {
-            "vectors": np.stack([event.vector for event in self._events]),
-            "names": [event.name for event in self._events],
-            "rest": np.array([(event.target, event.weight) for event in self._events]),
-            "settled": self._settled,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        columns = state.get("vectors", ()), state.get("names", ()), state.get("rest", ())
-        self._events = deque(Event(x.copy(), n, float(y), float(w)) for x, n, (y, w) in zip(*columns, strict=True))
-        self._settled = int(state.get("settled", 0))
-        self._derived = None
-        return self
-
-    def _learn(
-        self,
-        vectors: ArrayLike,
-        names: Sequence[str],
-        targets: ArrayLike,
-        weights: ArrayLike | None,
-        memory: float,
-    ) -> Self:
-        batch = list(events(vectors, names, targets, weights, width=self.width, revocable=False))
-        for row, event in enumerate(batch):
-            checked_score(event.target, row)
-        for event in batch:
-            if event.weight > 0.0:
-                self._events.append(event)
-                if len(self._events) - self._settled >= max(1, self._settled // 8):
-                    while len(self._events) > memory:
-                        self._events.popleft()
-                    self._settled, self._derived = len(self._events), None
-        return self
-
-    def _ready(self) -> Derived:
-        if self._derived is None:
-            held = list(islice(self._events, self._settled))
-            rows = np.stack([event.vector for event in held])
-            scale = scaling(rows)
-            players = list(dict.fromkeys(event.name for event in held))
-            place = {name: i for i, name in enumerate(players)}
-            who = np.array([place[event.name] for event in held])
-            y, w = np.array([(event.target, event.weight) for event in held]).T
-            mixture, whose = self._fit(scale.apply(rows), who, y, w, len(players))
-            chance = _sigmoid(mixture.heads)
-            seen = np.stack([np.bincount(who, weights=w * h, minlength=len(players)) for h in whose.T])
-            self._derived = Derived(scale, mixture, seen * chance * (1.0 - chance), players)
-        return self._derived
-
-    def _fit(self, z: Array, who: NDArray[np.intp], y: Array, w: Array, players: int) -> tuple[Mixture, Array]:
-        """EM on scores against par: as `_em`, but a head is one strength a candidate, so its step is a mean."""
-        start = float(logits(np.array([self.default]))[0])
-        context = _with_one(z)
-        bound = np.linalg.inv(0.5 * context.T @ (w[:, None] * context) + 4.0 * np.eye(context.shape[1]))
-        rng = np.random.default_rng(0)
-        best: tuple[float, Mixture, Array] | None = None
-        for _ in range(self.restarts):
-            heads = rng.normal(0.0, 0.5, (self.k, players))
-            gate = rng.normal(0.0, 0.3, (self.k, context.shape[1]))
-            before = -np.inf
-            whose = np.full((len(z), self.k), 1.0 / self.k)
-            for _ in range(100):
-                chance = np.clip(_sigmoid(start + heads[:, who].T), 1e-6, 1.0 - 1e-6)
-                joint = _softmax(context @ gate.T) * chance ** y[:, None] * (1.0 - chance) ** (1.0 - y[:, None])
-                total = joint.sum(axis=1)
-                likelihood = float(w @ np.log(total)) / float(w.sum())
-                if likelihood - before < 1e-5:
-                    break
-                before, whose = likelihood, joint / total[:, None]
-                for head in range(self.k):
-                    own = w * whose[:, head]
-                    right = np.bincount(who, weights=own * y, minlength=players)
-                    count = np.bincount(who, weights=own, minlength=players)
-                    for _ in range(3):
-                        p = _sigmoid(start + heads[head])
-                        slope = count * p * (1.0 - p) + 1.0 / self.prior_std**2
-                        heads[head] += np.clip((right - count * p - heads[head] / self.prior_std**2) / slope, -2.0, 2.0)
-                for _ in range(4):
-                    gate += ((w[:, None] * (whose - _softmax(context @ gate.T))).T @ context - 4.0 * gate) @ bound
-            if best is None or before > best[0]:
-                best = before, Mixture(heads, gate), whose
-        assert best is not None
-        return best[1], best[2]
+    def predict(self, x: Array, columns: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Mean and standard deviation (n, m): unsure of the strengths, and of the kind where kinds disagree."""
+        weights = self.mixture.weights(self.scaling.apply(x))
+        mean, std = moments_of_sigmoid(self.mixture.heads[:, columns], self.variance[:, columns])
+        blend = weights @ mean
+        between = np.maximum(weights @ mean**2 - blend**2, 0.0)
+        # The gate is an estimate too: a prompt that it cannot place may be of either kind.
+        return blend, np.sqrt(weights @ std**2 + 0.25 * between)
 
 
 def _with_one(context: Array) -> Array:
