@@ -39,7 +39,31 @@ def _k(kind: str, **parameters: Any) -> Block:
 
 PRESETS: dict[str, Preset] = {
     "default": _p("logistic", "weighted", _k("ucb", width=0.3), "tests/estimators/test_bandit.py"),
-    "greenserv": _p(_k("ridge", share=0.0), _k("weighted", energy=0.01), _k("ucb", width=0.1), "arXiv 2601.17551"),
+    "greenserv": _p(
+        _k("ridge", share=0.3, noise=0.2, prior_std=0.3),
+        _k("weighted", energy=0.01),
+        "ucb",
+        "arXiv 2601.17551, its arms",
+    ),
+    # As published: nothing shared, targets count from 0, rho = 2 (noise / prior_std)^2 = 0.05, alpha = width x noise.
+    "greenserv_linucb": _p(
+        _k("ridge", share=0.0, default=0.0, noise=1.0, prior_std=6.325),
+        _k("weighted", energy=0.01),
+        _k("ucb", width=0.1),
+        "arXiv 2601.17551",
+    ),
+    "greenserv_thompson": _p(
+        _k("ridge", share=0.0, default=0.0, noise=0.25, prior_std=2.0),
+        _k("weighted", energy=0.01),
+        "thompson",
+        "arXiv 2601.17551",
+    ),
+    "greenserv_epsilon": _p(
+        _k("ridge", share=0.0, default=0.0, noise=1.0, prior_std=2.828),
+        _k("weighted", energy=0.01),
+        _k("epsilon", rate=0.01),
+        "arXiv 2601.17551",
+    ),
     "linucb": _p(_k("ridge", share=0.0), "weighted", "ucb", "arXiv 1003.0146"),
     "linear_thompson": _p(_k("ridge", share=0.0), "weighted", "thompson", "arXiv 1209.3352"),
     "kernel_ucb": _p(_k("kernel", share=0.0), "weighted", "ucb", "arXiv 1309.6869"),

@@ -136,7 +136,7 @@ def run(
 ) -> list[Played]:
     """What the panel and every estimator under every objective got on `test`, each arm's time included."""
     progress(f"{test.name}: features")
-    vectors = features.fit(train.prompts, train.tasks).transform(train.prompts)
+    vectors = features.fit_transform(train.prompts, train.tasks)
     start = time.perf_counter()
     asked = features.transform(test.prompts)
     reading = (time.perf_counter() - start) / len(test)
