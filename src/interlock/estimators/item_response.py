@@ -55,7 +55,7 @@ class ItemResponse(Estimator):
 
     default: float = 0.5
     ability_std: float = 1.5
-    item_std: float = 0.75
+    item_std: float = 0.4
     discriminating: bool = True
     rank: int = 1
     _moments: Moments | None = field(default=None, init=False, repr=False, compare=False)
@@ -142,7 +142,7 @@ class ItemResponse(Estimator):
         of_items = self._item_variance(z)
         if self._familiar is not None:
             # Hard prompts unlike any of the table would be taken for easy ones: their difficulty is anyone's guess.
-            of_items *= np.maximum(1.0, of_items[:, -1, -1] / self._familiar)[:, None, None]
+            of_items = of_items * np.maximum(1.0, of_items[:, -1, -1] / self._familiar)[:, None, None]
             of_items[~x.any(axis=1)] += self.item_std**2 * np.eye(self.rank + 1)
         spread = ((gradient @ of_items) * gradient).sum(axis=2)
         spread += np.einsum("nr,krs,ns->nk", items.slope, variance, items.slope)
@@ -232,8 +232,9 @@ class ItemResponse(Estimator):
     def _item_prior(self, width: int) -> Array:
         """Prior variances of w_1, ..., w_r, w_b: that of an intercept is as large as of all columns together."""
         spread = 0.5 * self.item_std**2 * np.append(1.0, np.full(width, 1.0 / max(1, width)))
-        # Discrimination varies about 1 within a factor of about two; in the 1PL model it does not vary.
-        return np.concatenate([spread * (0.25 if self.discriminating else 0.0)] * self.rank + [spread])
+        # Slopes vary less than difficulties, but several abilities differ by nothing else. In the 1PL model none varies.
+        varies = 0.0 if not self.discriminating else 0.05 if self.rank == 1 else 0.25
+        return np.concatenate([spread * varies] * self.rank + [spread])
 
     def _own(self, name: str) -> slice:
         start = self._first + self.rank * self._names.index(name)

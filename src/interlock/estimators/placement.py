@@ -1,11 +1,12 @@
 """Placing a new candidate by asking it few, telling questions: computerised adaptive testing over known items.
 
 The next item is the one with the largest Fisher information at the ability so far, p (1 - p) a'Va with V the ability's
-posterior covariance. That trusts the fitted items: under misfit it grows biased, so after `adaptive` items the rest is
-drawn at random from all levels of difficulty.
+posterior covariance, among the kind of items that has been asked least for its size (content balancing): left alone,
+information would ask of one task only, where a candidate may be a specialist. It also trusts the fitted items, and
+under misfit it grows biased, so after `adaptive` items the rest is drawn at random from all levels of difficulty.
 
 Source: RADAR (arXiv 2509.25426); Lord, Applications of Item Response Theory (1980); several abilities: Segall,
-Psychometrika 61 (1996).
+Psychometrika 61 (1996); content balancing: Kingsbury & Zara, Applied Measurement in Education 2 (1989).
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from numpy.typing import ArrayLike
 from ..types import Array
 from .base import query
 from .bernoulli import checked_score
+from .clusters import kmeans
 from .item_response import ItemResponse, Items
+from .scaling import square_distances
 
 ADAPTIVE = 40
 STRATA = 10
+KINDS = 20
 
 
 class Placement(NamedTuple):
@@ -56,6 +60,9 @@ def place(
     prior_mean, prior_covariance = model.newcomer()
     theta, covariance = prior_mean, prior_covariance
     rest = iter(_spread_over_difficulties(items.difficulty, seed))
+    z = model._standardised(x)[:, 1:]
+    kind = square_distances(z, kmeans(z, KINDS)).argmin(axis=1)
+    share = np.bincount(kind) / len(kind)
     asked: list[int] = []
     scores: list[float] = []
     while len(asked) < min(max_items, len(x)):
@@ -64,6 +71,8 @@ def place(
         if len(asked) < adaptive:
             told = information(items, theta, covariance)
             told[asked] = -1.0
+            due = share * (len(asked) + 1) - np.bincount(kind[asked], minlength=len(share))
+            told[kind != due.argmax()] -= 2.0 * (told.max() + 1.0)
             row = int(told.argmax())
         else:
             row = next(r for r in rest if r not in asked)

@@ -83,7 +83,7 @@ class Preference(Estimator):
 
     default: float = 0.5
     prior_std: float = 2.0
-    sharpness: float = 10.0
+    sharpness: float = 3.0
     memory: int = 2000
     paired: float = 0.5
     _prompts: deque[Prompt] = field(default_factory=deque, init=False, repr=False, compare=False)
