@@ -11,7 +11,7 @@ Source: RouteProfile (arXiv 2605.00180).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ from . import Options
 
 TABLES = ("llmrouter9", "routerdc7")
 TRAIN, TEST = 2000, 600
+CONSTANT = 0.3
+"""The constant column's share in a prompt's vector, next to a rest of mean length 1."""
 REVEALED = (0, 5, 20, 50, 100)
 BENCHMARKED = 50
 """Prompts a task whose mean score stands for a public benchmark's in the cold start."""
@@ -56,9 +58,13 @@ DESIGNS = {
 }
 
 
+PROFILED = ("index", "flat text", "flat embedding", "task level", "query level", "structured x1", "trained")
+"""What the two trained routers are given."""
+
+
 @dataclass(frozen=True)
 class Ground:
-    """One split: vectors with a constant column (so that overall strength counts), and the graph of the training part."""
+    """One split: prompts' vectors, with a constant column so that overall strength counts, and the training part."""
 
     train: Table
     test: Table
@@ -76,18 +82,31 @@ class Ground:
         )
         features = Features().fit(train.prompts)
         raw = features.transform(train.prompts)
-        centre, deviation = raw.mean(axis=0), raw.std(axis=0) + 1e-9
-        # Whole blocks keep their proportions: single columns of a reduced basis are not blown up.
-        deviation = np.full_like(deviation, np.sqrt((deviation**2).mean()))
-        weight = 1.0 / np.sqrt(raw.shape[1])
+        centre = raw.mean(axis=0)
+        _, spread, axes = np.linalg.svd(raw - centre, full_matrices=False)
+        variance = spread**2 / len(raw)
+        turned = axes.T / np.sqrt(variance + variance.mean())
+        size = np.sqrt((((raw - centre) @ turned) ** 2).sum(axis=1).mean())
 
         def vectors(of: Array) -> Array:
-            return np.hstack([np.ones((len(of), 1)), weight * (of - centre) / deviation])
+            """Whitened as far as the data supports, so that the few directions all prompts vary in do not rule."""
+            return np.hstack([np.full((len(of), 1), CONSTANT), (of - centre) @ turned / size])
 
         def encode(texts: Sequence[str]) -> Array:
             return vectors(features.transform(list(texts)))
 
         return cls(train, test, vectors(raw), encode(test.prompts), encode)
+
+    def halved(self) -> Ground:
+        """The training part alone: its even prompts to learn from, its odd ones as test."""
+        parts = [np.arange(start, len(self.train), 2) for start in (0, 1)]
+        return replace(
+            self,
+            train=self.train.take(parts[0]),
+            test=self.train.take(parts[1]),
+            x=self.x[parts[0]],
+            asked=self.x[parts[1]],
+        )
 
     def graph(self, score: Array | None = None) -> EvidenceGraph:
         """All evidence of the training part; `score` in place of its scores."""
@@ -153,37 +172,39 @@ def by_towers(ground: Ground, profiles: Array, seed: int) -> Array:
     return forward(parts, scaled)[2]
 
 
-def by_graph(ground: Ground, profiles: Array, near: int = 32) -> Array:
-    """The paper's GraphRouter, with fixed messages: an edge (prompt, model) hears the profile's cosine, the model's
-    scores on near prompts, and those of models with like profiles; a logistic scorer weighs them."""
+def by_graph(ground: Ground, profiles: Array, half: Ground, of_half: Array) -> Array:
+    """The paper's GraphRouter, with fixed messages: an edge (prompt, model) hears the profile's cosine and the model's
+    scores on near prompts, its own blended with those of models with like profiles; a logistic scorer weighs them.
+
+    The scorer learns on prompts that neither the messages nor the profiles `of_half` have seen: `half`'s test part.
+    """
+    z, y = edges(half, of_half).reshape(-1, 4), half.test.score.ravel()
+    here = np.isfinite(y)
+    weights, _ = logistic(z[here], y[here], np.ones(int(here.sum())), np.zeros(4), np.full(4, 0.1))
+    return edges(ground, profiles) @ weights
+
+
+def edges(ground: Ground, profiles: Array, near: int = 32) -> Array:
+    """What reaches the edges of the test prompts, (n, k, 4)."""
     score = np.nan_to_num(ground.train.score, nan=float(np.nanmean(ground.train.score)))
     like = np.exp(4.0 * by_cosine(profiles, profiles))
     like /= like.sum(axis=1, keepdims=True)
-
-    def edges(x: Array, known: bool) -> Array:
-        """Features of all edges (n, k, 4). A known prompt does not hear of itself."""
-        square = square_distances(x, ground.x)
-        if known:
-            np.fill_diagonal(square, np.inf)
-        at = np.argpartition(square, near, axis=1)[:, :near]
-        heard = score[at].mean(axis=1)
-        alike = heard @ like.T
-        fit = by_cosine(x, profiles)
-        fit = (fit - fit.mean(axis=1, keepdims=True)) / (fit.std() + 1e-9)
-        return np.stack([np.ones_like(fit), fit, fit * np.abs(fit), alike], axis=2)
-
-    z, y = edges(ground.x, True).reshape(-1, 4), ground.train.score.ravel()
-    here = np.isfinite(y)
-    weights, _ = logistic(z[here], y[here], np.ones(int(here.sum())), np.zeros(4), np.full(4, 0.1))
-    return edges(ground.asked, False) @ weights
+    at = np.argpartition(square_distances(ground.asked, ground.x), near, axis=1)[:, :near]
+    heard = score[at].mean(axis=1)
+    fit = by_cosine(ground.asked, profiles)
+    return np.stack([np.ones_like(fit), fit, heard, heard @ like.T], axis=2)
 
 
-def one_split(ground: Ground, seed: int, text: bool = True) -> dict[str, float]:
+def one_split(ground: Ground, seed: int) -> dict[str, float]:
     """Scores of every design under every router, and of the references."""
     score, graph = ground.train.score, ground.graph()
     tasks = ground.train.tasks
     domains = [DOMAIN_OF.get(task, "other") for task in tasks]
     profiles = {name: build(graph, design, seed) for name, design in DESIGNS.items()}
+    half = ground.halved()
+    of_half = {name: build(half.graph(), DESIGNS[name], seed) for name in PROFILED if name in DESIGNS}
+    of_half["task level"] = signed_centroid(half.x, half.train.score, half.train.tasks)
+    of_half["query level"] = signed_centroid(half.x, half.train.score)
     profiles["task level"] = signed_centroid(ground.x, score, tasks)
     profiles["domain level"] = signed_centroid(ground.x, score, domains)
     profiles["query level"] = signed_centroid(ground.x, score)
@@ -196,9 +217,9 @@ def one_split(ground: Ground, seed: int, text: bool = True) -> dict[str, float]:
     }
     for name, profile in profiles.items():
         row[f"similarity: {name}"] = ground.got(by_cosine(ground.asked, profile))
-    for name in ("index", "flat text", "flat embedding", "task level", "query level", "structured x1", "trained"):
+    for name in PROFILED:
         row[f"towers: {name}"] = ground.got(by_towers(ground, profiles[name], seed))
-        row[f"graph: {name}"] = ground.got(by_graph(ground, profiles[name]))
+        row[f"graph: {name}"] = ground.got(by_graph(ground, profiles[name], half, of_half[name]))
     row["alikeness: unsigned x2"] = alikeness(profiles["unsigned x2"])
     row["alikeness: query level"] = alikeness(profiles["query level"])
     return row
@@ -335,7 +356,9 @@ def draw(rows: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> str:
         designs = {name[12:]: value for name, value in mean.items() if name.startswith("similarity: ")}
         gain = [value - mean["best single"] for value in designs.values()]
         axes[0].plot(gain, list(designs), "o", label=table)
-        axes[1].plot([f"{n}" for n in REVEALED], [mean[f"cold n={n}: right by it"] for n in REVEALED], "o-", label=table)
+        axes[1].plot(
+            [f"{n}" for n in REVEALED], [mean[f"cold n={n}: right by it"] for n in REVEALED], "o-", label=table
+        )
     axes[0].axvline(0.0, color="grey", lw=0.6)
     axes[0].set(xlabel="score over the best single model", title="profiles under cosine similarity")
     axes[1].set(xlabel="answers of the new model", ylabel="routed to it and right", title="cold start")
