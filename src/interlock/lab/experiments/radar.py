@@ -102,7 +102,7 @@ def on_pocket(
     columns = [i for i, name in enumerate(train.names) if name.count("-") == 1]  # specialists know other tasks
     names = [train.names[i] for i in columns]
     prompts = [[example.prompt for example in examples] for examples in asked]
-    features = Features().fit(prompts[0])
+    features = Features().fit(prompts[0], [example.task for example in asked[0]])
     x, z = (with_sizes(features, of) for of in prompts)
     score, truth, paid = train.quality[:, columns], test.quality[:, columns], test.cost[:, columns]
     cost = Costs().fit(x, train.cost[:, columns]).predict(z)
@@ -177,7 +177,7 @@ def milliseconds(d: int = 256, k: int = 20, rounds: int = 200) -> float:
 
 def on_routerbench(train: Table, test: Table) -> dict[str, float]:
     """Part 2 and the worth of a placement on one split."""
-    features = Features().fit(train.prompts)
+    features = Features().fit(train.prompts, train.tasks)
     x, z = features.transform(train.prompts), features.transform(test.prompts)
     names, paid, score = train.candidates, test.cost, test.score
     cost = Costs().fit(x, train.cost).predict(z)
