@@ -25,6 +25,7 @@ AS_GOOD = 0.01
 """Quality that is not worse by more than this counts as kept."""
 
 BINS = 15
+FEW = 41  # resamples behind the intervals of figures that are slow to compute
 HALVINGS = 10
 
 
@@ -146,14 +147,13 @@ def judge(test: Table, arms: Sequence[Played], *, trained_on: int, rounds: int =
     ground = _Ground(test, weights, single, by_name.get("cheapest"))
     front = by_name["oracle"]
     curves = {arm.name: ground.curve(arm) for arm in arms} if ground.priced else {}
-    everything = [(c[0], q[0]) for name, (c, q) in curves.items() if name != front.name]
+    known = [curve for name, curve in curves.items() if name != front.name]
+    everything = [np.concatenate(parts, axis=1)[:FEW] for parts in zip(*known, strict=True)]
     judged = []
     for arm in arms:
         figures = ground.figures(arm)
         if ground.priced:
-            cost, quality = curves[arm.name]
-            all_cost, all_quality = (np.concatenate(parts) for parts in zip(*everything, strict=True))
-            figures["pareto_distance"] = _plain(pareto_distance(cost[0], quality[0], all_cost, all_quality))
+            figures["pareto_distance"] = interval(_distances(curves[arm.name], everything))
         share = _shares(arm, len(test.candidates))
         judged.append(
             Arm(
@@ -182,6 +182,12 @@ def judge(test: Table, arms: Sequence[Played], *, trained_on: int, rounds: int =
         arms=tuple(judged),
         verdict=verdict(test, arms, weights, ground.priced, seed),
     )
+
+
+def _distances(curve: tuple[Array, Array], everything: Sequence[Array]) -> list[float]:
+    """ParetoDist of an arm to the front of all arms but the oracle, in the first few resamples."""
+    rows = range(len(everything[0]))
+    return [pareto_distance(curve[0][r], curve[1][r], everything[0][r], everything[1][r]) for r in rows]
 
 
 def _plain(value: float) -> Interval:
@@ -271,7 +277,7 @@ class _Ground:
         figures["rank_correlation"] = interval(
             [
                 rank_correlation(*row) if np.isfinite(row).all() else np.nan
-                for row in np.stack([guess, truth], axis=1)[:101]
+                for row in np.stack([guess, truth], axis=1)[:FEW]
             ]
         )
         if score.shape[1] == 2 and there.all():
