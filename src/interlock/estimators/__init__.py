@@ -14,7 +14,9 @@ from .kernel import Kernel
 from .knn import KNN
 from .logistic import Logistic
 from .matrix_factorization import MatrixFactorization
+from .mixture_preference import MixturePreference
 from .mlp import MLP
+from .preference import Elo, Preference
 from .ridge import Ridge
 
 ESTIMATORS: dict[str, type[Estimator]] = {
@@ -25,6 +27,9 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "knn": KNN,
     "clusters": Clusters,
     "item_response": ItemResponse,
+    "preference": Preference,
+    "elo": Elo,
+    "mixture_preference": MixturePreference,
     "boosted": Boosted,
     "mlp": MLP,
     "matrix_factorization": MatrixFactorization,
@@ -41,6 +46,7 @@ __all__ = [
     "Clusters",
     "Constant",
     "Contrastive",
+    "Elo",
     "Ensemble",
     "Estimator",
     "Graph",
@@ -48,6 +54,8 @@ __all__ = [
     "Kernel",
     "Logistic",
     "MatrixFactorization",
+    "MixturePreference",
+    "Preference",
     "Ridge",
     "State",
 ]
