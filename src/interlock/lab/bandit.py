@@ -182,7 +182,7 @@ def walk(
         if exploration is not None:
             policy.exploration = exploration(step)
         probability = choose(policy, contexts[row], world.candidates, presence[step])
-        arm = sample(probability, seed, f"{step}")
+        arm = sample(probability.tolist(), seed, f"{step}")
         assert arm is not None
         chosen[step] = arm
         if np.isfinite(said[row, arm]):
@@ -237,7 +237,7 @@ def replay(
     everyone = np.ones(len(world.arms), dtype=np.bool_)
     for step, (row, arm, reward) in enumerate(zip(log.rows, log.arms, log.rewards, strict=True)):
         probability = choose(policy, contexts[row], world.candidates, everyone)
-        if sample(probability, seed, f"{step}") == arm:
+        if sample(probability.tolist(), seed, f"{step}") == arm:
             kept.append(reward)
             learn(policy, world.arms[arm], contexts[row].vector, float(reward))
     done(1)
