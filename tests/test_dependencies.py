@@ -57,6 +57,7 @@ BELOW: dict[str, set[str]] = {
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
+    "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }
