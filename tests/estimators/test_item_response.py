@@ -1,4 +1,4 @@
-"""Item response on whole tables, and placement, against simulated truth. What all estimators promise: test_checks.py."""
+"""Item response on whole tables, and placement, against simulated truth; what all promise is in test_checks.py."""
 
 from __future__ import annotations
 

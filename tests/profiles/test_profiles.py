@@ -98,11 +98,18 @@ def test_propagation_is_the_normalised_sum_over_neighbours() -> None:
 
 
 def test_smoothing_makes_unsigned_profiles_alike_but_not_signed_ones() -> None:
-    made, *_ = graph()
-    unsigned = made.propagate(4, kinds=("query",), signed=False)
-    assert cosine(unsigned[0], unsigned[1]) > 0.9
-    signed = made.propagate(1, kinds=("query",))
-    assert cosine(signed[0], signed[1]) < 0.0
+    made, rng = EvidenceGraph(encode), np.random.default_rng(0)
+    for name in ("left", "right"):
+        made.add_model(Card(name, name))
+    for row, vector in enumerate(rng.normal(size=(60, WIDTH))):
+        for sign, name in ((1.0, "left"), (-1.0, "right")):
+            made.add_outcome(
+                name, f"q{row}", vector, float(0.5 + 0.25 * sign * np.sign(vector[0]) + 0.2 * rng.random())
+            )
+    unsigned = [cosine(*made.propagate(depth, kinds=("query",), signed=False)) for depth in (1, 3, 5, 7)]
+    assert np.all(np.diff(unsigned) > 0)
+    signed = [cosine(*made.propagate(depth, kinds=("query",))) for depth in (1, 3, 5, 7)]
+    assert max(signed) < -0.9
 
 
 def test_the_reservoir_bounds_what_a_model_keeps() -> None:

@@ -222,18 +222,13 @@ def on_routerbench(train: Table, test: Table) -> dict[str, float]:
 
 
 def placed(train: Table, x: Array, worth: Callable[[Array], float], z: Array) -> dict[str, float]:
-    """Part 3: each model in turn is left out of the table and placed by its answers to few prompts of it.
-
-    Items are kept near the prior: where slopes vary freely, information goes after those that vary by chance.
-    """
+    """Part 3: each model in turn is left out of the table and placed by its answers to few prompts of it."""
     error: dict[str, list[float]] = {}
     lost: list[float] = []
-    everything = worth(
-        ItemResponse(adapt=False).fit_table(x, train.candidates, train.score).predict(z, train.candidates)[0]
-    )
+    everything = worth(ItemResponse().fit_table(x, train.candidates, train.score).predict(z, train.candidates)[0])
     for column, name in enumerate(train.candidates):
         others = [i for i in range(len(train.candidates)) if i != column]
-        model = ItemResponse(adapt=False).fit_table(x, [train.candidates[i] for i in others], train.score[:, others])
+        model = ItemResponse().fit_table(x, [train.candidates[i] for i in others], train.score[:, others])
         known, answer = model.state(), train.score[:, column]
         items = model._items(model._standardised(x))
         prior = model.newcomer()
