@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "signals": NOUNS | {"encoder"},
     "guards": NOUNS,
     "estimators": NOUNS,
+    "profiles": NOUNS,
     "objectives": NOUNS,
     "exploration": NOUNS,
     "consumption": NOUNS | {"estimators"},

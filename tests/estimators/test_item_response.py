@@ -1,4 +1,4 @@
-"""Item response on whole tables, and placement, against simulated truth. What all estimators promise: test_checks.py."""
+"""Item response on whole tables, and placement, against simulated truth; what all promise is in test_checks.py."""
 
 from __future__ import annotations
 
@@ -150,7 +150,13 @@ def test_a_newcomer_is_placed_by_few_telling_answers() -> None:
         for how, adaptive in (("information", 40), ("random", 0)):
             for seed in range(3):
                 placed = place(
-                    model.restore(known), "new", x, lambda r, y=right: float(y[r]), max_items=25, adaptive=adaptive, seed=seed
+                    model.restore(known),
+                    "new",
+                    x,
+                    lambda r, y=right: float(y[r]),
+                    max_items=25,
+                    adaptive=adaptive,
+                    seed=seed,
                 )
                 errors[how].append(abs(placed.theta[0] - start - slope * truth))
                 assert len(set(placed.asked)) == 25

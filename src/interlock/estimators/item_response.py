@@ -31,6 +31,22 @@ _FEW = 80  # rows of a table too small to hold any out
 _LOOSER = (1.0, 2.5, 5.0, 10.0)
 
 
+def chosen_rank(
+    vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike, ranks: Sequence[int] = (1, 2, 4)
+) -> int:
+    """The rank that foretells a held-out quarter of a table's rows best, by log loss. Needs scipy."""
+    x, cells = np.asarray(vectors, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    order = np.random.default_rng(1).permutation(len(x))
+    train, held = order[len(x) // 4 :], order[: len(x) // 4]
+    losses = {}
+    for rank in ranks:
+        model = ItemResponse(rank=rank).fit_table(x[train], candidates, cells[train])
+        p, _ = model.predict(x[held], candidates)
+        p, y = np.clip(p, 1e-6, 1.0 - 1e-6), cells[held]
+        losses[rank] = float(-np.nanmean(y * np.log(p) + (1.0 - y) * np.log(1.0 - p)))
+    return min(losses, key=losses.__getitem__)
+
+
 class Items(NamedTuple):
     """What is believed of prompts: slopes a (n, r), their derivative by the raw value (n, r), difficulty b (n,)."""
 
@@ -117,7 +133,7 @@ class ItemResponse(Estimator):
         seen = np.isfinite(cells)
         for row, column in zip(*np.nonzero(seen & ((cells < 0.0) | (cells > 1.0))), strict=True):
             checked_score(float(cells[row, column]), int(row))
-        known = seen.any(axis=0)
+        known = np.asarray(seen.any(axis=0))
         if not known.any():
             return self
         if not np.isfinite(x).all():
@@ -126,7 +142,7 @@ class ItemResponse(Estimator):
         looser = self._best_looseness(x, names, cells[:, known])
         z = self._start(x, names, looser)
         self._mean = self._most_probable(z, cells[:, known])
-        self._covariance = np.linalg.inv(self._curvature(z, seen[:, known]))
+        self._covariance = np.asarray(np.linalg.inv(self._curvature(z, seen[:, known])), dtype=np.float64)
         self._familiar = float(np.quantile(self._item_variance(z)[:, -1, -1], 0.99))
         return self
 
@@ -250,7 +266,7 @@ class ItemResponse(Estimator):
         train, held = order[len(x) // 4 :], order[: len(x) // 4]
         seen, losses = np.isfinite(cells[held]), {}
         y = np.where(seen, cells[held], 0.0)
-        here = np.isfinite(cells[train]).any(axis=0)
+        here = np.asarray(np.isfinite(cells[train]).any(axis=0))
         for looser in _LOOSER:
             z = self._start(x[train], [name for name, any_ in zip(names, here, strict=True) if any_], looser)
             self._mean = self._most_probable(z, cells[train][:, here])

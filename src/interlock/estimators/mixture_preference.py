@@ -269,7 +269,7 @@ class MixturePreference(Batch):
         z = _with_one(scale.apply(cells.vectors))
         own = cells.filled.sum(axis=0) + self.prior_strength * self.default
         centre = logits(own / (cells.weights.sum(axis=0) + self.prior_strength))
-        bound = np.linalg.inv(0.5 * z.T @ z + self.gate_precision * np.eye(z.shape[1]))
+        bound = np.asarray(np.linalg.inv(0.5 * z.T @ z + self.gate_precision * np.eye(z.shape[1])), dtype=np.float64)
         trials = [self._em(cells, z, centre, bound, rng) for _ in range(self.restarts)]
         return max(trials, key=lambda found: found[1])[0]._replace(scaling=scale)
 

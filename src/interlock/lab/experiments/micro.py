@@ -26,7 +26,7 @@ from ..answers import Table, answer_all, showing
 from ..metrics import over_seeds
 from ..report import Figure, Report, Verdict
 from . import Options
-from .radar import knobbed
+from .radar import knobbed, sizes
 
 WIDTH, TASTES, CODE = 16, 4, 8
 PAIRS, USERS, COMPARISONS = 20_000, 200, 30
@@ -88,10 +88,8 @@ def run(options: Options) -> Report:
             progress.advance(bar)
             folder = options.out.parent / "answers"
             tables = [
-                answer_all(
-                    knobbed(seed, split, max(1, int(each * options.scale))), folder, progress, f"seed {seed}: {split}"
-                )
-                for split, each in (("validation", 20), ("test", 10))
+                answer_all(knobbed(seed, split, each), folder, progress, f"seed {seed}: {split}")
+                for split, each in sizes(options.scale)
             ]
             more, curve = on_answers(tables[0], tables[1], seed, options.scale)
             rows.append(row | more)
@@ -186,7 +184,7 @@ def looks(table: Table, columns: Sequence[int], like: Table) -> Array:
         return np.stack(parts, axis=2)[:, columns]
 
     reference = raw(like).reshape(-1, len(NAMES))
-    return (raw(table) - reference.mean(axis=0)) / reference.std(axis=0)
+    return np.asarray((raw(table) - reference.mean(axis=0)) / reference.std(axis=0))
 
 
 def on_answers(train: Table, test: Table, seed: int, scale: float) -> tuple[dict[str, float], dict[str, list[float]]]:

@@ -80,8 +80,9 @@ class Ground:
             part.take(np.sort(rng.permutation(len(part))[: max(60, int(most * scale))]))
             for part, most in ((train, TRAIN), (test, TEST))
         )
-        features = Features().fit(train.prompts)
-        raw = features.transform(train.prompts)
+        # What a prompt is about, and no columns that a card or another text about a model could not have.
+        features = Features(tasks=0, structure=False, terms=64, embedding=64)
+        raw = features.fit_transform(train.prompts)
         centre = raw.mean(axis=0)
         _, spread, axes = np.linalg.svd(raw - centre, full_matrices=False)
         variance = spread**2 / len(raw)
@@ -121,9 +122,9 @@ class Ground:
                 if np.isfinite(scores[rows, column]).any():
                     graph.add_result(name, task, float(np.nanmean(scores[rows, column])))
         for row, (id_, task, prompt) in enumerate(zip(train.ids, train.tasks, train.prompts, strict=True)):
-            for column in np.flatnonzero(np.isfinite(scores[row])):
+            for column in np.flatnonzero(np.isfinite(scores[row])).tolist():
                 name = train.candidates[column]
-                graph.add_outcome(name, id_, self.x[row], scores[row, column], task, question(prompt)[:200])
+                graph.add_outcome(name, id_, self.x[row], float(scores[row, column]), task, question(prompt)[:200])
         return graph
 
     def got(self, utility: Array) -> float:
