@@ -48,7 +48,7 @@ def written(
     estimate = Estimate(column, column + 1, column + 2, column + 3, np.full((1, 3), math.nan))
     choice = Choice(column * 10, np.array([probability]), np.array([dropped]))
     served: Any = Served(Policy(), "7-abc", degraded)  # type: ignore[arg-type]
-    return write_down(plan or Plan(), served, context, 0, standing, estimate, choice, 0.25)
+    return write_down(plan or Plan(), served, [context], [standing], estimate, choice, 0.25)[0]
 
 
 def test_every_column_finds_its_place() -> None:
