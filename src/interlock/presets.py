@@ -69,7 +69,27 @@ PRESETS: dict[str, Preset] = {
     "kernel_ucb": _p(_k("kernel", share=0.0), "weighted", "ucb", "arXiv 1309.6869"),
     "radar": _p("item_response", "chebyshev", "greedy", "arXiv 2509.25426"),
     "avengers": _p(_k("clusters", groups=64, warm_up=1024), "weighted", "greedy", "arXiv 2505.19797"),
-    "routerbench_knn": _p(_k("knn", neighbours=40), "weighted", "greedy", "arXiv 2403.12031"),
+    "knn_router": _p(_k("knn", neighbours=40), "weighted", "greedy", "arXiv 2403.12031"),
+    "irt_router": _p("item_response", "weighted", "greedy", "arXiv 2506.01048"),
+    "routellm_mf": _p(_k("matrix_factorization", rank=128), "weighted", "greedy", "arXiv 2406.18665"),
+    "routerdc": _p("contrastive", "weighted", "greedy", "arXiv 2409.19886"),
+    "graphrouter": _p("graph", "weighted", "greedy", "arXiv 2410.03834"),
+    "hybrid_llm": _p(
+        _k("mlp", label="match"), _k("cheapest_above", quality=0.5), "greedy", "arXiv 2404.14618, its 0/1 label"
+    ),
+    "auto": _p("ensemble", "weighted", "greedy", "super learner (2007)"),
+    "frugal_cascade": _p("logistic", _k("cheapest_above", quality=0.9), "greedy", "arXiv 2305.05176, its first stage"),
+    "automix": _p("logistic", _k("cheapest_above", quality=0.7), "greedy", "arXiv 2310.12963, its first stage"),
+    "quality_cost": _p("logistic", _k("weighted", cost=20.0), "greedy", "arXiv 2403.12031, its utility"),
+    "quality_cost_latency": _p(
+        "logistic", _k("weighted", cost=20.0, latency=0.01), "greedy", "arXiv 2412.12170, its reward"
+    ),
+    "quality_cost_latency_energy": _p(
+        _k("ridge", share=0.3),
+        _k("weighted", cost=20.0, latency=0.01, energy=0.01),
+        "greedy",
+        "arXiv 2601.17551, all goals",
+    ),
     "avr": _p("logistic", _k("cheapest_above", quality=0.8), "greedy", "the rule AVR applies after its probe"),
     "best_mean": _p("constant", "weighted", _k("epsilon", rate=0.1), "Sutton & Barto (2018), section 2.2"),
 }

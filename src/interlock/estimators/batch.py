@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..types import Array
-from .base import Estimator, Event, State, beliefs, events, query
+from .base import Estimator, Event, State, beliefs, events, query, table
 from .bernoulli import checked_score, logits
 from .newton import logistic
 
@@ -32,7 +32,7 @@ _SIMILAR = 0.3  # prior standard deviation of a placed candidate's mixture weigh
 
 
 class Cells(NamedTuple):
-    """What a model is trained on: vectors (n, d); scores in [0, 1] and weights (n, k), NaN and 0 where there is none."""
+    """What is trained on: vectors (n, d); scores in [0, 1] and weights (n, k), NaN and 0 where there is none."""
 
     vectors: Array
     scores: Array
@@ -102,7 +102,7 @@ class Batch(Estimator):
     @property
     def width(self) -> int | None:
         if self._settled is not None:
-            return self._settled.vectors.shape[1]
+            return int(self._settled.vectors.shape[1])
         return len(self._fresh[0].vector) if self._fresh else None
 
     def partial_fit(
@@ -118,14 +118,11 @@ class Batch(Estimator):
 
     def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
         """As `fit`, but everything is trained on at once, and no row is dropped for want of `memory`."""
-        x, cells = np.atleast_2d(np.asarray(vectors, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
+        x, cells = table(vectors, candidates, scores)
         at, column = np.nonzero(np.isfinite(cells))
         target = cells[at, column]
-        list(events(x[at[:1]], [candidates[c] for c in column[:1]], target[:1], None, width=None, revocable=False))
-        for row in np.flatnonzero(~np.isfinite(x).all(axis=1)):
-            raise ValueError(f"row {row}: its vector is not finite")
-        for row in np.flatnonzero((target < 0.0) | (target > 1.0)):
-            checked_score(float(target[row]), int(at[row]))
+        for cell in np.flatnonzero((target < 0.0) | (target > 1.0)):
+            checked_score(float(target[cell]), int(at[cell]))
         self.restore({})
         if len(at):
             self._names = [str(name) for name in candidates]
@@ -149,7 +146,7 @@ class Batch(Estimator):
         derived = self._ready()
         if derived.model is None or not len(x):
             return mean, std
-        known = {name: derived.place[i] for i, name in enumerate(self._names)}
+        known = dict(zip(self._names, derived.place.tolist(), strict=False))
         place = np.array([known.get(name, -1) for name in candidates], dtype=np.intp)
         trained = np.flatnonzero(place >= 0)
         if len(trained):
@@ -158,7 +155,7 @@ class Batch(Estimator):
             own, spread = derived.model.predict(x, place[trained])
             mean[:, trained] = kept * own + (1.0 - kept) * believed[trained]
             std[:, trained] = spread
-        new = [i for i in np.flatnonzero(place < 0) if sums[i, 0] > 0.0]
+        new = [i for i in np.flatnonzero(place < 0).tolist() if sums[i, 0] > 0.0]
         if new:
             common = mixture(derived.model, x, len(derived.rows))
             for i in new:

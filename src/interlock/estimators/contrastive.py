@@ -5,7 +5,8 @@
 Two contrastive losses: prompt against candidates (each of the best is a positive, with the worst as negatives) and
 prompt against prompts (one of its own group is the positive, others are negatives), so that similar prompts stay near.
 Where a row has scores of few candidates, the means of its group stand in for the missing ones when best and worst are
-told. Similarities are no qualities: a logistic regression a candidate turns them into one.
+told. A similarity is no quality, and does not tell what all fail from what all solve: a logistic regression a candidate
+turns it into one, starting from the candidate's mean in the prompt's group.
 
 Source: RouterDC (arXiv 2409.19886); calibration: Platt (1999).
 """
@@ -49,24 +50,24 @@ class Contrastive(Batch):
         scale = scaling(cells.vectors)
         z = scale.apply(cells.vectors)
         sample = z if len(z) <= 2000 else z[np.sort(rng.choice(len(z), 2000, replace=False))]
-        group = square_distances(z, kmeans(sample, self.groups)).argmin(axis=1)
-        w, y = cells.weights, cells.filled
-        rows = w.sum(axis=0) + self.prior_strength
-        mean = ((w * y).sum(axis=0) + self.prior_strength * self.default) / rows
-        best, worst = ends(cells, mean, group, self.ends)
+        centres = kmeans(sample, self.groups)
+        group = square_distances(z, centres).argmin(axis=1)
+        level = levels(cells, group, len(centres), self.prior_strength, self.default)
+        best, worst = ends(cells, level[group], self.ends)
         fit, held = split(len(z), rng)
         space = self._space(z, best, worst, group, fit, held, rng)
         # Calibrated on the rows held out as well: on its own rows a similarity is too good.
-        similarity = align(space, z)
+        similarity, offset = align(space, z), logits(level)[group]
         curves, spread = [], []
-        for c, offset in enumerate(logits(mean)):
-            mine = held[w[held, c] > 0.0]
+        for c in range(similarity.shape[1]):
+            mine = held[cells.weights[held, c] > 0.0]
             line = np.stack([np.ones(len(mine)), similarity[mine, c]], axis=1)
-            prior = np.array([0.0, 0.0]), np.array([1.0, 0.1])
-            curve, covariance = logistic(line, y[mine, c], w[mine, c], *prior, offset)
-            curves.append(curve + np.array([offset, 0.0]))
+            curve, covariance = logistic(
+                line, cells.scores[mine, c], cells.weights[mine, c], np.zeros(2), np.array([4.0, 1.0]), offset[mine, c]
+            )
+            curves.append(curve)
             spread.append(covariance)
-        return Aligned(scale, space, np.stack(curves), np.stack(spread))
+        return Aligned(scale, space, centres, logits(level), np.stack(curves), np.stack(spread))
 
     def _space(
         self,
@@ -100,18 +101,22 @@ class Contrastive(Batch):
 
 @dataclass(frozen=True)
 class Aligned:
-    """The space, and a candidate's intercept and slope (k, 2), with their covariance (k, 2, 2)."""
+    """The space, the groups' centres (g, d) and logits (g, k); intercepts and slopes (k, 2), covariances (k, 2, 2)."""
 
     scaling: Scaling
     space: Space
+    centres: Array
+    offset: Array
     curves: Array
     covariance: Array
 
     def predict(self, x: Array, columns: NDArray[np.intp]) -> tuple[Array, Array]:
-        similarity = align(self.space, self.scaling.apply(x))[:, columns]
+        z = self.scaling.apply(x)
+        similarity = align(self.space, z)[:, columns]
+        offset = self.offset[square_distances(z, self.centres).argmin(axis=1)][:, columns]
         line = np.stack([np.ones_like(similarity), similarity], axis=2)
         variance = np.einsum("nki,kij,nkj->nk", line, self.covariance[columns], line)
-        return moments_of_sigmoid((line * self.curves[columns]).sum(axis=2), variance)
+        return moments_of_sigmoid(offset + (line * self.curves[columns]).sum(axis=2), variance)
 
 
 def align(space: Space, z: Array) -> Array:
@@ -120,19 +125,27 @@ def align(space: Space, z: Array) -> Array:
     return np.asarray((h / _length(h)) @ (k / _length(k)).T)
 
 
-def ends(cells: Cells, mean: Array, group: NDArray[np.intp], count: int) -> tuple[Array, Array]:
+def levels(cells: Cells, group: NDArray[np.intp], groups: int, strength: float, default: float) -> Array:
+    """Each candidate's mean in each group, (g, k), drawn towards its mean, and that towards the default."""
+    w, y = cells.weights, cells.filled
+    mean = ((w * y).sum(axis=0) + strength * default) / (w.sum(axis=0) + strength)
+    member = np.eye(groups)[group]
+    return np.asarray((member.T @ (w * y) + _CELL * mean) / (member.T @ w + _CELL))
+
+
+_CELL = 5.0  # rows that a candidate's mean is worth in a group
+
+
+def ends(cells: Cells, level: Array, count: int) -> tuple[Array, Array]:
     """The best and the worst of each row, (n, k) of 0 and 1, at most `count` of each and never one that is both.
 
     A candidate is among the best only if it is above the row's middle, so a row on which all score alike has none.
-    Among equals, those with the higher mean go first.
+    `level` (n, k) stands in for a missing score; among equals, those with the higher level go first.
     """
-    w, y = cells.weights, cells.filled
-    member = np.eye(int(group.max()) + 1)[group]
-    of_group = (member.T @ (w * y) + 5.0 * mean) / (member.T @ w + 5.0)
-    scores = np.where(w > 0.0, cells.filled, of_group[group])
+    scores = np.where(cells.weights > 0.0, cells.filled, level)
     low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
     middle = 0.5 * (low + high)
-    rank = np.argsort(np.argsort(-(scores + 1e-6 * mean), axis=1, kind="stable"), axis=1)
+    rank = np.argsort(np.argsort(-(scores + 1e-6 * level), axis=1, kind="stable"), axis=1)
     some = min(count, max(1, scores.shape[1] // 2))
     best = (rank < some) & (scores > middle)
     worst = (rank >= scores.shape[1] - some) & (scores < middle)
@@ -173,7 +186,7 @@ def _against_prompts(
 
 
 def _length(rows: Array) -> Array:
-    return np.sqrt((rows * rows).sum(axis=1, keepdims=True)) + 1e-12
+    return np.asarray(np.sqrt((rows * rows).sum(axis=1, keepdims=True)) + 1e-12)
 
 
 def _tangent(gradient: Array, unit: Array, length: Array) -> Array:

@@ -1,8 +1,8 @@
 """Several estimators, weighted by how well each predicts rows it was not trained on.
 
-The rows are split into folds; each member predicts each fold after training on the others. The weights are those of the
-mixture of the members' predictions under which the held-out scores are likeliest, so a member that adds nothing gets
-none, and the log loss of the mixture on these rows is no worse than the best member's. Then all are trained on all rows.
+The rows are split into folds; each member predicts each fold after training on the others. The weights are those of
+the mixture of the members' predictions under which the held-out scores are likeliest, so a member that adds nothing
+gets none, and the log loss of the mixture there is no worse than the best member's. Then all train on all rows.
 
 Source: super learner: van der Laan, Polley & Hubbard (2007); linear pool: Stone (1961); weights: EM, Dempster, Laird &
 Rubin (1977).

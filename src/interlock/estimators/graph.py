@@ -1,4 +1,4 @@
-"""A graph of prompts, tasks and candidates: scores are propagated along it, and a scorer reads each edge's likely score.
+"""A graph of prompts, tasks and candidates: scores are propagated along it, and a scorer reads what reaches an edge.
 
 Nodes are the kept prompts, the tasks they fall into (groups of similar prompts) and the candidates; edges join a prompt
 to its task and to its nearest prompts, and a candidate to the prompts it has answered, labelled with the score. What

@@ -27,8 +27,8 @@ Network = Sequence[Array]
 
 @dataclass
 class MLP(Batch):
-    """`label` says what is learnt: the `score`; or, as Hybrid LLM does, whether the candidate's score comes up to within
-    `margin` of the row's best (`match`), which needs rows that several candidates answered: tables, or comparisons."""
+    """`label` says what is learnt: the `score`; or, as in Hybrid LLM, whether the candidate's score comes up to within
+    `margin` of the row's best (`match`), which takes rows that several candidates answered: a table."""
 
     hidden: int = 64
     members: int = 3

@@ -20,7 +20,8 @@ def logistic(
     z (n, d), targets (n,) in [0, 1], weights (n,) not below 0; the prior is N(mean, 1 / precision) a column, (d,) each.
     A step that would not lower the loss is halved, so the search cannot diverge.
     """
-    w, best = mean.copy(), np.inf
+    w: Array = mean.copy()
+    best = np.inf
     step, inverse = np.zeros_like(w), np.diag(1.0 / precision)
     for _ in range(_STEPS):
         logit = z @ w + offset
