@@ -22,10 +22,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
-from typing import Self
 
 import msgspec
 import numpy as np
@@ -77,7 +76,7 @@ class Logged:
                     raise ValueError(f"{what} have shape {values.shape}: expected {self.target.shape}")
                 self._first(~np.isfinite(values).all(axis=1), f"its {what} are not finite")
 
-    def _first(self, bad: Mask, problem: str) -> None:
+    def _first(self, bad: Mask | np.bool_, problem: str) -> None:
         if bad.any():
             raise ValueError(f"row {int(np.argmax(bad))}: {problem}")
 
@@ -102,15 +101,9 @@ class Logged:
             raise ValueError("this estimate needs predictions of the rewards (n, k): give `model`, or use ips or snips")
         return self.model
 
-    def take(self, rows: ArrayLike) -> Self:
-        index = np.arange(len(self))[np.asarray(rows)]
-        cut = {name: getattr(self, name)[index] for name in ("chosen", "reward", "propensity", "target")}
-        more = {name: None if (v := getattr(self, name)) is None else v[index] for name in ("model", "logging")}
-        return replace(self, **cut, **more)
-
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy's value by one method, and its interval. `unknown` is the part of the width that no more rows would cure."""
+    """A policy's value by one method, with its interval. `unknown` of its width no number of rows would cure."""
 
     method: str
     mean: float
