@@ -22,6 +22,8 @@ NOT_FINITE = Reason(
     "give it a price, or let it be tried so that its estimates exist",
 )
 
+NO_PROMISE = "no_promise"
+
 
 def write_down(
     plan: Plan,
@@ -36,7 +38,8 @@ def write_down(
     """The decision on request `row` of a batch.
 
     Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently.
-    Only when nothing else is left does the declared default order choose among them; the decision says so.
+    Only when nothing else is left does the declared default order choose among them; the decision says so. It also says
+    when the chosen one is outside what the objective promises.
     """
     request = context.request
     seed = plan.settings.policy.seed if request.seed is None else request.seed
@@ -47,6 +50,8 @@ def write_down(
         probability = np.eye(len(plan.candidates))[pick]
     elif dropped.any():
         standing = [(*reasons, NOT_FINITE) if out else reasons for reasons, out in zip(standing, dropped, strict=True)]
+    elif pick is not None and choice.promised is not None and not choice.promised[row, pick]:
+        degraded = degraded or NO_PROMISE
     columns = (*(getattr(estimate, name)[row] for name in estimate.__struct_fields__), choice.utility[row], probability)
     considered = tuple(
         Considered(candidate.name, reasons, *numbers)

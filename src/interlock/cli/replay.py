@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..learning.verdict import Answer
 
-EFFECTIVE = 50.0
+EFFECTIVE = 30.0
 UNTRIED = 0.05
 
 

@@ -75,6 +75,25 @@ class Ridge(Estimator):
             self._derived = None
         return self
 
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """As in base.py; without forgetting the sums of a column are one matrix product."""
+        if self.forgetting != 1.0:
+            return super().fit_table(vectors, candidates, scores)
+        x, cells = query(vectors, None), np.asarray(scores, dtype=np.float64)
+        if cells.shape != (len(x), len(candidates)):
+            shape = f"{len(x)} vectors, {len(candidates)} candidates, scores of shape {cells.shape}"
+            raise ValueError(f"{shape}: expected (n, k)")
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1) & np.isfinite(cells).any(axis=1))
+        if len(bad):
+            raise ValueError(f"row {bad[0]}: its vector is not finite")
+        self.restore({})
+        for name, column in zip(candidates, cells.T, strict=True):
+            known = np.isfinite(column)
+            if known.any():
+                rows = np.column_stack([np.ones(int(known.sum())), x[known], column[known]])
+                self._sums[name] = rows.T @ rows
+        return self
+
     def predict(
         self, vectors: ArrayLike, candidates: Sequence[str], prior: ArrayLike | None = None
     ) -> tuple[Array, Array]:

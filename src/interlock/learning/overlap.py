@@ -1,7 +1,8 @@
 """Can a log answer for another policy? Effective sample size, what was never tried, and which requests are to blame.
 
 Rows with weights w carry as much as (sum w)^2 / sum w^2 rows of the policy itself would (Kish, Survey Sampling, 1965).
-What the log had no chance to choose cannot be answered by any number of rows.
+Their mean should be 1; far from it, what the policy wants has hardly come up yet. What the log had no chance to choose
+cannot be answered by any number of rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from .ope import Logged
 
 RARE = 20.0  # times as often as it was tried: what a policy wants so is hardly answered for
+STRAY = 0.3  # of the mean weight from 1
 LISTED = 5
 
 
@@ -36,10 +38,11 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """`effective` of the `rows`; `unsupported` is the share of choices never tried; `largest` the greatest weight."""
+    """`effective` of the `rows`; `unsupported` is the share of choices never tried; `mean` and `largest` weight."""
 
     rows: int
     effective: float
+    mean: float
     unsupported: float
     largest: float
     trouble: tuple[Trouble, ...]
@@ -53,6 +56,8 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.effective < effective:
             return f"the {self.rows} decisions say as much as {self.effective:.0f} of the policy's own would"
+        if abs(self.mean + self.unsupported - 1.0) > STRAY:
+            return f"weights average {self.mean:.2f} where they should 1: what the policy wants came up too seldom"
         return ""
 
 
@@ -88,6 +93,7 @@ def overlap(log: Logged, groups: Sequence[str] = (), ids: Sequence[str] = ()) ->
     return Overlap(
         rows=len(log),
         effective=effective(log.weight),
+        mean=float(log.weight.mean()),
         unsupported=float(log.unsupported.sum()) / len(log),
         largest=float(log.weight.max()),
         trouble=tuple(found[:LISTED]),

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -28,12 +27,13 @@ from ..objectives import Weighted
 from ..policy import Policy
 from ..types import Array, Candidate, Context, Decision, Feedback, Mask, Outcome, Request, Vector
 from .fold import Fold
-from .ope import Logged
+from .ope import Logged, cross_fit
 from .standing import Standing
 from .trust import Trust
 
 PAGE = 256  # decisions
 STRIDE = 64  # rows
+FOLDS = 5
 
 
 class Unanswerable(InterlockError):
@@ -128,17 +128,11 @@ def _past(row: Row, about: Sequence[Row], vector: bytes | None, trust: Trust) ->
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a policy would have done: probabilities (n, k) over `names`, and what it expected of each candidate then.
-
-    Every array is (n, k), NaN in expectations where a candidate was not to be had.
-    """
+    """Probabilities (n, k) of a policy over the candidates of a ledger, and whom the guards permitted."""
 
     names: tuple[str, ...]
     probability: Array
     permitted: Mask
-    quality: Array
-    cost: Array
-    latency: Array
 
 
 def replay(
@@ -171,7 +165,6 @@ def replay(
         policy.restore(check(snapshot).state).prepare()
     column = [names.index(name) for name in own]
     n, k = len(history.past), len(names)
-    filled = {name: np.full((n, k), np.nan) for name in ("quality", "cost", "latency")}
     probability, permitted = np.zeros((n, k)), np.zeros((n, k), dtype=np.bool_)
     begin, fold = 0, Fold(policy, trust)
     for seq, group in groupby(zip(history.past, _freshness(history.past), strict=True), key=lambda pair: pair[1]):
@@ -183,11 +176,9 @@ def replay(
         permitted[rows] = _permitted(batch, names)
         estimate = policy.estimate([context_of(past) for past in batch], candidates)
         probability[rows, column] = policy.choose(estimate, permitted[rows, column]).probability
-        for name, values in filled.items():
-            values[rows, column] = getattr(estimate, name)
         begin += len(batch)
         progress(len(batch))
-    return Replayed(names, probability, permitted, **filled)
+    return Replayed(names, probability, permitted)
 
 
 def after(history: History, snapshot: Stored) -> History:
@@ -238,67 +229,30 @@ def _freshness(past: Sequence[Past]) -> Iterator[int]:
         yield reached
 
 
-class Measure(Protocol):
-    """One number that each decision has, and what was expected of each candidate (n, k). NaN: not known."""
-
-    def __call__(self, history: History, replayed: Replayed) -> tuple[Array, Array]: ...
+Measure = Callable[[Past], float]
+"""One number that came of a decision; NaN when it is not known."""
 
 
-def quality(history: History, replayed: Replayed) -> tuple[Array, Array]:
-    return np.array([past.quality for past in history.past]), replayed.quality
+def quality(past: Past) -> float:
+    return past.quality
 
 
-def cost(history: History, replayed: Replayed) -> tuple[Array, Array]:
-    return np.array([past.outcome.cost for past in history.past]), replayed.cost
+def cost(past: Past) -> float:
+    return past.outcome.cost
 
 
-def latency(history: History, replayed: Replayed) -> tuple[Array, Array]:
-    return np.array([past.outcome.latency for past in history.past]), replayed.latency
+def latency(past: Past) -> float:
+    return past.outcome.latency
 
 
 def utility(objective: Weighted) -> Measure:
     """What a weighted sum makes of what really came."""
 
-    def measure(history: History, replayed: Replayed) -> tuple[Array, Array]:
-        got = np.zeros(len(history.past))
-        expected = np.zeros(replayed.quality.shape)
-        parts = (objective.quality, quality), (-objective.cost, cost), (-objective.latency, latency)
-        for weight, part in parts:
-            if weight:
-                real, guess = part(history, replayed)
-                got, expected = got + weight * real, expected + weight * guess
-        return got, expected
+    def measure(past: Past) -> float:
+        parts = (objective.quality, past.quality), (-objective.cost, cost(past)), (-objective.latency, latency(past))
+        return sum(weight * part for weight, part in parts if weight)
 
     return measure
-
-
-def logged(history: History, replayed: Replayed, measure: Measure, span: tuple[float, float] | None = None) -> Logged:
-    """The rows in which the measure is known and the policy has a choice, ready to be estimated from.
-
-    Without a `span` rewards are taken to lie between the least and the greatest seen. Raises `Unanswerable`.
-    """
-    reward, model = measure(history, replayed)
-    rows = np.flatnonzero(np.isfinite(reward) & (replayed.probability.sum(axis=1) > 0))
-    if not len(rows):
-        raise Unanswerable("no decision is scored and leaves the policy a choice: there is nothing to estimate from")
-    reward = reward[rows]
-    decisions = [history.past[i].decision for i in rows.tolist()]
-    at = {name: c for c, name in enumerate(replayed.names)}
-    logging = np.zeros((len(rows), len(at)))
-    for i, decision in enumerate(decisions):
-        for row in decision.considered:
-            logging[i, at[row.candidate]] = row.probability
-    target = replayed.probability[rows]
-    return Logged(
-        chosen=np.array([at[decision.chosen or ""] for decision in decisions], dtype=np.intp),
-        reward=reward,
-        propensity=np.array([decision.probability for decision in decisions]),
-        target=target / target.sum(axis=1, keepdims=True),
-        model=np.where(np.isfinite(model[rows]), model[rows], reward.mean()),
-        logging=logging,
-        span=(float(reward.min()), float(reward.max())) if span is None else span,
-        names=replayed.names,
-    )
 
 
 def measures(policy: Policy) -> dict[str, Measure]:
@@ -307,3 +261,33 @@ def measures(policy: Policy) -> dict[str, Measure]:
     if isinstance(policy.objective, Weighted) and not policy.objective.energy:
         known["utility"] = utility(policy.objective)
     return known
+
+
+def logged(history: History, replayed: Replayed, measure: Measure, span: tuple[float, float] | None = None) -> Logged:
+    """The rows in which the measure is known and the policy has a choice, with cross-fitted predictions.
+
+    Without a `span` rewards are taken to lie between the least and the greatest seen. Raises `Unanswerable`.
+    """
+    reward = np.array([measure(past) for past in history.past])
+    rows = np.flatnonzero(np.isfinite(reward) & (replayed.probability.sum(axis=1) > 0))
+    if len(rows) < FOLDS:
+        raise Unanswerable(f"{len(rows)} decisions are scored and leave the policy a choice: there is nothing to weigh")
+    reward = reward[rows]
+    past = [history.past[i] for i in rows.tolist()]
+    at = {name: c for c, name in enumerate(replayed.names)}
+    logging = np.zeros((len(rows), len(at)))
+    for i, one in enumerate(past):
+        for row in one.decision.considered:
+            logging[i, at[row.candidate]] = row.probability
+    chosen = np.array([at[one.decision.chosen or ""] for one in past], dtype=np.intp)
+    target = replayed.probability[rows]
+    return Logged(
+        chosen=chosen,
+        reward=reward,
+        propensity=logging[np.arange(len(rows)), chosen],
+        target=target / target.sum(axis=1, keepdims=True),
+        model=cross_fit(np.stack([one.vector for one in past]), chosen, reward, replayed.names, FOLDS),
+        logging=logging,
+        span=(float(reward.min()), float(reward.max())) if span is None else span,
+        names=replayed.names,
+    )

@@ -25,7 +25,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to estimate, and when to refuse (see overlap.too_thin)."""
 
     method: str = "doubly_robust"
-    effective: float = 50.0
+    effective: float = 30.0
     untried: float = 0.05
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ def _as_logged(history: History, replayed: Replayed, asked: Mapping[str, Measure
         log = logged(history, itself, measure)
         certain = Logged(log.chosen, log.reward, np.ones(len(log)), log.target)
         values[name] = msgspec.structs.replace(value(certain, "ips"), method="mean")
-    seen = Overlap(rows=len(rows), effective=float(len(rows)), unsupported=0.0, largest=1.0, trouble=())
+    seen = Overlap(rows=len(rows), effective=float(len(rows)), mean=1.0, unsupported=0.0, largest=1.0, trouble=())
     return Contender(name=LOGGED, values=values, overlap=seen)
 
 
