@@ -1,10 +1,11 @@
 """At which threshold may an estimate be trusted? Counted from decisions and their scores, with a finite-sample bound.
 
 An acceptor takes the cheapest candidate whose assured quality (the estimate less its standard deviation, so that few
-candidates look best by chance) reaches a threshold, and abstains when none does. Its risk at a threshold is P(accepted and wrong), over all requests. Every scored decision says something about every
-threshold: it holds what was estimated of each candidate before anybody was asked, so it is known whom each threshold
-would have accepted. If that is the one who answered, its error counts, over the probability of having asked it; if
-another who had a chance, nothing (on average that is right); if one who had none, an error is assumed.
+look best by chance) reaches a threshold, and abstains when none does. Its risk at a threshold is P(accepted and wrong),
+over all requests. Every scored decision says something about every threshold: it holds what was estimated of each
+candidate before anybody was asked, so it is known whom each threshold would have accepted. If that is the one who
+answered, its error counts, over the probability of having asked it; if another who had a chance, nothing (on average
+that is right); if one who had none, an error is assumed.
 
 Thresholds are tested from the strictest down, each at level `delta`, until one fails; the last that passed is used. The
 test is the exact binomial one where every answer was certain to be asked for, else Hoeffding's and Bentkus' for bounded

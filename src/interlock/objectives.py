@@ -113,13 +113,12 @@ class BestWithin:
 class Promise:
     """P(accepted and wrong) <= `epsilon`: the cheapest candidate whose calibrated acceptor takes the request.
 
-    An acceptor takes a request when the candidate's estimated quality, less its standard deviation, reaches a
-    threshold, which `calibration.py` finds so that, with probability 1 - `delta` over the decisions counted, the promise holds on requests like them. Where no
-    acceptor does, all abstain: the cheapest within `slack` of the best goes ahead, outside the promise, and the decision
-    says so. The promise is a
-    joint probability over all requests, not the share of wrong ones among those accepted, and does not speak of what
-    is served outside it. Nothing is explored for its uncertainty; an exploration that has a rate of its own can break
-    the promise by at most that rate.
+    An acceptor takes a request when the candidate's estimated quality, less its deviation, reaches a threshold,
+    which `calibration.py` finds so that, with probability 1 - `delta` over the decisions counted, the promise holds on
+    requests like them. Where no acceptor does, all abstain: the cheapest within `slack` of the best goes ahead, outside
+    the promise, and the decision says so. The promise is a joint probability over all requests, not the share of wrong
+    ones among those accepted, and does not speak of what is served outside it. Nothing is explored for its uncertainty;
+    an exploration that has a rate of its own can break the promise by at most that rate.
 
     Source: Geifman & El-Yaniv, arXiv 1705.08500 (selective prediction with guarantee); Angelopoulos et al., arXiv
     2110.01052.

@@ -150,7 +150,7 @@ def judge(found: dict[tuple[str, float], list[Kept]], options: Options) -> Repor
         notes=(
             "the promise is P(accepted and wrong) over all requests; what is served outside it is marked, and counts in"
             " cost and quality only",
-            f"{', '.join(FLAT)}: the strongest is six times cheaper than the one that nearly equals it, so no cost is asked",
+            f"{', '.join(FLAT)}: the strongest is six times cheaper than its near equal, so no cost is asked there",
             f"calibrated at delta {Promise().delta:g}; intervals of means are over splits, which share their queries",
         ),
         details={"splits": {f"{n} {e:g}": [s.violation for s in splits] for (n, e), splits in found.items()}},
