@@ -5,6 +5,7 @@ from __future__ import annotations
 from .base import Estimator, State
 from .clusters import Clusters
 from .constant import Constant
+from .disjoint import Disjoint
 from .item_response import ItemResponse
 from .kernel import Kernel
 from .knn import KNN
@@ -14,6 +15,7 @@ from .ridge import Ridge
 ESTIMATORS: dict[str, type[Estimator]] = {
     "constant": Constant,
     "ridge": Ridge,
+    "disjoint": Disjoint,
     "kernel": Kernel,
     "logistic": Logistic,
     "knn": KNN,
@@ -26,6 +28,7 @@ __all__ = [
     "KNN",
     "Clusters",
     "Constant",
+    "Disjoint",
     "Estimator",
     "ItemResponse",
     "Kernel",
