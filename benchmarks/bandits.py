@@ -1,9 +1,9 @@
 """What learning step by step costs, against contextual-bandit and neighbour libraries, and fits against scikit-learn.
 
-    step     LinUCB, 11 arms, 64 columns: decide on one context, learn its reward. interlock's `disjoint` with `ucb`;
-             river's LinUCBDisjoint and mabwiser's LinUCB, which keep the same statistics; Vowpal Wabbit's
-             cb_explore_adf with a linear cost model of every arm (it has no LinUCB), given its contexts as text. The
-             four are also timed one after the other on the same stream, and the regret of each is printed.
+    step     LinUCB, 11 arms, 64 columns: decide on one context, learn its reward. interlock's `disjoint` with `ucb`,
+             one request at a time and 16 at a time, as a busy gateway has them; river's LinUCBDisjoint and mabwiser's
+             LinUCB, which keep the same statistics; Vowpal Wabbit's cb_explore_adf with a linear cost model of every
+             arm (it has no LinUCB), given its contexts as text. All see the same stream; the regret of each is printed.
     knn      40 neighbours among 5,000 vectors of 128 columns, 64 queries at once: interlock's `knn`, scikit-learn's
              brute-force search, faiss's flat index. All three are exact.
     fit      every estimator fitted on one table (2,000 queries by 11 candidates, 128 columns) and asked for 500 more,
@@ -38,21 +38,38 @@ from interlock.exploration import UCB
 ARMS, WIDTH = 11, 64
 NAMES = [f"model-{i}" for i in range(ARMS)]
 ALPHA = 0.3
-Step = Callable[[NDArray[np.float64], Callable[[int], float]], int]
+Vectors = NDArray[np.float64]
+Step = Callable[[Vectors, Callable[[int], float]], int]
 """Decide on a context, ask for the reward of the choice, learn it; which arm it was."""
+Reward = Callable[[int, int], float]
+Walk = Callable[[Vectors, Reward], list[int]]
+"""Decide and learn along many contexts; `reward` is asked with the context's number and the arm."""
 
 
-def ours() -> Step:
+def ours(together: int) -> Walk:
+    """As a gateway does: `together` requests are decided at once, and learnt when they are answered."""
     estimator, exploration = Disjoint(noise=1.0, intercept=False), UCB(ALPHA)
-    permitted = np.ones((1, ARMS), dtype=np.bool_)
+    permitted = np.ones((together, ARMS), dtype=np.bool_)
 
-    def step(x: NDArray[np.float64], reward: Callable[[int], float]) -> int:
-        mean, std = estimator.predict(x[None, :], NAMES)
-        arm = int(exploration.probabilities(mean, std, permitted)[0].argmax())
-        estimator.partial_fit(x[None, :], [NAMES[arm]], [reward(arm)])
-        return arm
+    def walk(contexts: Vectors, reward: Reward) -> list[int]:
+        chosen: list[int] = []
+        for start in range(0, len(contexts), together):
+            x = contexts[start : start + together]
+            mean, std = estimator.predict(x, NAMES)
+            arms = exploration.probabilities(mean, std, permitted[: len(x)]).argmax(axis=1).tolist()
+            rewards = [reward(start + i, arm) for i, arm in enumerate(arms)]
+            estimator.partial_fit(x, [NAMES[arm] for arm in arms], rewards)
+            chosen += arms
+        return chosen
 
-    return step
+    return walk
+
+
+def one_by_one(step: Step) -> Walk:
+    def walk(contexts: Vectors, reward: Reward) -> list[int]:
+        return [step(x, lambda arm, i=i: reward(i, arm)) for i, x in enumerate(contexts)]  # type: ignore[misc]
+
+    return walk
 
 
 def river() -> Step:
@@ -60,7 +77,7 @@ def river() -> Step:
 
     policy, arms = bandit.LinUCBDisjoint(alpha=ALPHA, seed=0), list(range(ARMS))
 
-    def step(x: NDArray[np.float64], reward: Callable[[int], float]) -> int:
+    def step(x: Vectors, reward: Callable[[int], float]) -> int:
         row = dict(enumerate(x.tolist()))
         arm = int(policy.pull(arms, row))
         policy.update(arm, row, reward(arm))
@@ -75,7 +92,7 @@ def mabwiser() -> Step:
     policy = MAB(arms=NAMES, learning_policy=LearningPolicy.LinUCB(alpha=ALPHA))
     policy.fit(NAMES, [0.0] * ARMS, np.zeros((ARMS, WIDTH)))
 
-    def step(x: NDArray[np.float64], reward: Callable[[int], float]) -> int:
+    def step(x: Vectors, reward: Callable[[int], float]) -> int:
         name = policy.predict(x[None, :])
         arm = NAMES.index(name)
         policy.partial_fit([name], [reward(arm)], x[None, :])
@@ -90,7 +107,7 @@ def vowpalwabbit() -> Step:
     learner = vw.Workspace("--cb_explore_adf -q ua --epsilon 0.05 --quiet --random_seed 0")
     actions = [f"|a {name}" for name in NAMES]
 
-    def step(x: NDArray[np.float64], reward: Callable[[int], float]) -> int:
+    def step(x: Vectors, reward: Callable[[int], float]) -> int:
         shared = "shared |u " + " ".join(f"{i}:{value:.6f}" for i, value in enumerate(x.tolist()))
         chances = learner.predict([shared, *actions])
         arm = int(np.argmax(chances))
@@ -101,31 +118,31 @@ def vowpalwabbit() -> Step:
     return step
 
 
-def peers() -> Iterator[tuple[str, Step]]:
-    yield "interlock disjoint + ucb", ours()
+def contestants() -> Iterator[tuple[str, Walk]]:
+    yield "interlock, one at a time", ours(1)
+    yield "interlock, 16 at a time", ours(16)
     for peer in vowpalwabbit, river, mabwiser:
         if importlib.util.find_spec(peer.__name__) is None:
             print(f"{peer.__name__} is not installed and left out")
         else:
-            yield peer.__name__, peer()
+            yield peer.__name__, one_by_one(peer())
 
 
 def steps(rounds: int, each: int) -> None:
     """Every contestant walks through the same contexts, `each` at a time in turn."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(ARMS, WIDTH)) / np.sqrt(WIDTH)
-    field = list(peers())
+    field = list(contestants())
     seconds: dict[str, list[float]] = {name: [] for name, _ in field}
     regret = dict.fromkeys(seconds, 0.0)
     for _ in range(rounds):
         contexts, noise = rng.normal(size=(each, WIDTH)), rng.normal(scale=0.1, size=each)
-        for name, step in field:
-            chosen = []
+        worth = 0.2 * contexts @ truth.T
+        rewards = (0.5 + worth + noise[:, None]).tolist()
+        for name, walk in field:
             began = time.process_time()
-            for x, e in zip(contexts, noise, strict=True):
-                chosen.append(step(x, lambda arm, x=x, e=e: 0.5 + 0.2 * float(truth[arm] @ x) + e))
+            chosen = walk(contexts, lambda i, arm, rewards=rewards: rewards[i][arm])  # type: ignore[misc]
             seconds[name].append((time.process_time() - began) / each)
-            worth = 0.2 * contexts @ truth.T
             regret[name] += float((worth.max(axis=1) - worth[np.arange(each), chosen]).sum())
     base = statistics.median(seconds[field[0][0]])
     print(f"step: {ARMS} arms, {WIDTH} columns, {rounds * each} steps; CPU microseconds a step (x ours), regret a step")
@@ -149,7 +166,7 @@ def neighbours(rounds: int) -> None:
     rng = np.random.default_rng(0)
     stored, asked = rng.normal(size=(5000, 128)), rng.normal(size=(64, 128))
     scores = (stored[:, :1] + rng.normal(size=(5000, ARMS)) > 0).astype(np.float64)
-    knn = KNN(neighbours=40, capacity=5000).fit(stored, [NAMES[i % ARMS] for i in range(5000)], scores[:, 0])
+    knn = KNN(neighbours=40).fit(stored, [NAMES[i % ARMS] for i in range(5000)], scores[:, 0])
     knn.prepare()
     field: dict[str, Callable[[], object]] = {"interlock knn": lambda: knn.predict(asked, NAMES)}
     if importlib.util.find_spec("sklearn"):

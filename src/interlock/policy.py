@@ -101,10 +101,10 @@ class Policy:
     def choose(self, estimate: Estimate, permitted: Mask, limits: LimitRows = None) -> Choice:
         """Utilities and the probability of each permitted candidate. Rows without a usable candidate are all zeros."""
         objective, promised = self.objective, None
-        if isinstance(objective, Promise):
-            objective = objective.calibrated(self.calibration)
-            promised = objective.accepts(estimate)
         with np.errstate(invalid="ignore", over="ignore"):
+            if isinstance(objective, Promise):
+                objective = objective.calibrated(self.calibration)
+                promised = objective.accepts(estimate)
             utility, std = objective.utility(estimate, limits), objective.std(estimate)
         probability = self.exploration.probabilities(utility, std, permitted)
         return Choice(utility, probability, permitted & ~usable(utility, std, permitted), promised)

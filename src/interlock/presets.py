@@ -40,8 +40,8 @@ def _k(kind: str, **parameters: Any) -> Block:
 PRESETS: dict[str, Preset] = {
     "default": _p("logistic", "weighted", _k("ucb", width=0.3), "tests/estimators/test_bandit.py"),
     "greenserv": _p(_k("ridge", share=0.0), _k("weighted", energy=0.01), _k("ucb", width=0.1), "arXiv 2601.17551"),
-    "linucb": _p(_k("ridge", share=0.0), "weighted", "ucb", "arXiv 1003.0146"),
-    "linear_thompson": _p(_k("ridge", share=0.0), "weighted", "thompson", "arXiv 1209.3352"),
+    "linucb": _p("disjoint", "weighted", "ucb", "arXiv 1003.0146"),
+    "linear_thompson": _p("disjoint", "weighted", "thompson", "arXiv 1209.3352"),
     "kernel_ucb": _p(_k("kernel", share=0.0), "weighted", "ucb", "arXiv 1309.6869"),
     "radar": _p("item_response", "chebyshev", "greedy", "arXiv 2509.25426"),
     "avengers": _p(_k("clusters", groups=64, warm_up=1024), "weighted", "greedy", "arXiv 2505.19797"),

@@ -12,6 +12,7 @@ Source: LinUCB with disjoint models, Li, Chu, Langford & Schapire, arXiv 1003.01
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -22,7 +23,26 @@ from numpy.typing import ArrayLike
 from ..types import Array
 from .base import Estimator, State, beliefs, events, query
 
-REFRESH = 1000
+REFRESH = 1024
+PENDING = 64  # events of a candidate between two additions to A, which so cost one matrix product
+
+
+@dataclass
+class Model:
+    """One candidate's: `gram` is A without the `pending` rows sqrt(w) x, `inverse` and `moment` are up to date."""
+
+    gram: Array
+    pending: list[Array]
+    moment: Array
+    count: int = 0
+
+    def settled(self) -> Array:
+        """A with everything in it."""
+        if self.pending:
+            rows = np.stack(self.pending)
+            self.gram = self.gram + rows.T @ rows
+            self.pending = []
+        return self.gram
 
 
 @dataclass
@@ -34,10 +54,8 @@ class Disjoint(Estimator):
     penalty: float = 1.0
     intercept: bool = True
     _rows: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _count: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
-    _gram: Array = field(init=False, repr=False, compare=False)
+    _models: list[Model] = field(default_factory=list, init=False, repr=False, compare=False)
     _inverse: Array = field(init=False, repr=False, compare=False)
-    _moment: Array = field(init=False, repr=False, compare=False)
     _weights: Array = field(init=False, repr=False, compare=False)
     _asked: tuple[Any, Any] = field(default=((), None), init=False, repr=False, compare=False)
 
@@ -51,7 +69,7 @@ class Disjoint(Estimator):
 
     @property
     def width(self) -> int | None:
-        return self._moment.shape[1] - self.intercept if self._rows else None
+        return self._weights.shape[1] - self.intercept if self._rows else None
 
     def partial_fit(
         self, vectors: ArrayLike, names: Sequence[str], targets: ArrayLike, weights: ArrayLike | None = None
@@ -61,83 +79,89 @@ class Disjoint(Estimator):
             row = self._rows.get(event.name)
             if row is None:
                 row = self._add(event.name, len(x))
-            self._count[row] += 1
-            weighted = event.weight * x
-            self._gram[row] += weighted[:, None] * x
-            self._moment[row] += (event.target - self.default) * weighted
-            if event.weight < 0.0 or self._count[row] % REFRESH == 0:
-                self._inverse[row] = np.linalg.inv(self._gram[row])
-            else:
-                along = self._inverse[row] @ x
-                step = event.weight / (1.0 + event.weight * float(along @ x))
-                self._inverse[row] -= (step * along)[:, None] * along
-            self._weights[row] = self._inverse[row] @ self._moment[row]
+            self._learn(self._models[row], row, x, event.target - self.default, event.weight)
         return self
+
+    def _learn(self, model: Model, row: int, x: Array, target: float, weight: float) -> None:
+        inverse = self._inverse[row]
+        model.count += 1
+        model.moment += target * weight * x
+        if weight < 0.0:
+            model.gram = model.settled() + weight * np.multiply.outer(x, x)
+        else:
+            model.pending.append(x.copy() if weight == 1.0 else math.sqrt(weight) * x)
+        if weight < 0.0 or model.count % REFRESH == 0:
+            inverse[:] = np.linalg.inv(model.settled())
+        else:
+            along = inverse.dot(x)
+            step = weight / (1.0 + weight * float(along.dot(x)))
+            inverse -= np.multiply.outer(step * along, along)
+            if len(model.pending) == PENDING:
+                model.settled()
+        self._weights[row] = inverse.dot(model.moment)
 
     def predict(
         self, vectors: ArrayLike, candidates: Sequence[str], prior: ArrayLike | None = None
     ) -> tuple[Array, Array]:
         x, k = query(vectors, self.width), len(candidates)
-        believed = beliefs(prior, k, self.default)
         if self.intercept:
             x = np.column_stack([np.ones(len(x)), x])
-        unseen = np.sqrt((x * x).sum(axis=1) / self.penalty)[:, None]
         if not self._rows or not k:
-            return np.tile(believed, (len(x), 1)), self.noise * np.tile(unseen, (1, k))
+            return self._unseen(x, beliefs(prior, k, self.default))
         rows, known = self._columns(candidates)
-        inverse, weights = (
-            (self._inverse, self._weights) if rows is None else (self._inverse[rows], self._weights[rows])
-        )
-        d = x.shape[1]
-        spread = (inverse.reshape(-1, d) @ x.T).reshape(len(inverse), d, len(x))
-        variance = np.maximum(np.einsum("kdn,nd->nk", spread, x), 0.0)
-        # A prior is a pseudo-target of the intercept: what of it the events have left.
-        left = spread[:, 0, :].T * self.penalty if self.intercept else 0.0
-        mean, std = x @ weights.T + self.default + left * (believed - self.default), self.noise * np.sqrt(variance)
-        return (
-            (mean, std)
-            if known is None
-            else (np.where(known, mean, believed), np.where(known, std, self.noise * unseen))
-        )
+        inverse, weights = self._inverse, self._weights
+        if rows is not None:
+            inverse, weights = inverse[rows], weights[rows]
+        spread = inverse.reshape(-1, x.shape[1]).dot(x.T).reshape(*weights.shape, len(x))
+        variance = np.matmul(x[None, :, None, :], spread.transpose(0, 2, 1)[..., None])[:, :, 0, 0].T
+        mean, std = x.dot(weights.T) + self.default, self.noise * np.sqrt(np.maximum(variance, 0.0))
+        if prior is None and known is None:
+            return mean, std
+        believed = beliefs(prior, k, self.default)
+        if self.intercept:
+            # A prior is a pseudo-target of the intercept; this is what the events have left of it.
+            mean = mean + self.penalty * spread[:, 0, :].T * (believed - self.default)
+        if known is None:
+            return mean, std
+        first = self._unseen(x, believed)
+        return np.where(known, mean, first[0]), np.where(known, std, first[1])
+
+    def _unseen(self, x: Array, believed: Array) -> tuple[Array, Array]:
+        wide = self.noise * np.sqrt((x * x).sum(axis=1) / self.penalty)
+        return np.tile(believed, (len(x), 1)), np.tile(wide[:, None], (1, len(believed)))
 
     def prepare(self) -> None:
         """Nothing is derived."""
 
     def state(self) -> State:
-        if not self._rows:
-            return {}
-        names = sorted(self._rows)
-        order = [self._rows[name] for name in names]
         return {
-            "names": names,
-            "count": [self._count[row] for row in order],
-            "gram": self._gram[order],
-            "inverse": self._inverse[order],
-            "moment": self._moment[order],
-            "weights": self._weights[order],
+            name: {
+                "count": self._models[row].count,
+                "gram": self._models[row].gram,
+                "pending": [held.copy() for held in self._models[row].pending],
+                "moment": self._models[row].moment.copy(),
+                "inverse": self._inverse[row].copy(),
+                "weights": self._weights[row].copy(),
+            }
+            for name, row in sorted(self._rows.items())
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
-        self._rows = {name: row for row, name in enumerate(state.get("names", ()))}
-        self._count = [int(count) for count in state.get("count", ())]
-        empty = {"gram": (0, 0, 0), "inverse": (0, 0, 0), "moment": (0, 0), "weights": (0, 0)}
-        for name, shape in empty.items():
-            setattr(self, f"_{name}", np.array(state.get(name, np.zeros(shape)), dtype=np.float64))
-        self._asked = (), None
+        self._rows, self._models = {}, []
+        self._inverse, self._weights = np.zeros((0, 0, 0)), np.zeros((0, 0))
+        for name, of in state.items():
+            row = self._add(name, len(of["moment"]))
+            pending = [np.array(held) for held in of["pending"]]
+            self._models[row] = Model(np.array(of["gram"]), pending, np.array(of["moment"]), int(of["count"]))
+            self._inverse[row], self._weights[row] = of["inverse"], of["weights"]
         return self
 
     def _add(self, name: str, d: int) -> int:
         self._rows[name] = row = len(self._rows)
-        self._count.append(0)
-        own = {
-            "gram": self.penalty * np.eye(d),
-            "inverse": np.eye(d) / self.penalty,
-            "moment": np.zeros(d),
-            "weights": np.zeros(d),
-        }
-        for part, first in own.items():
-            held = getattr(self, f"_{part}")
-            setattr(self, f"_{part}", np.concatenate([held, first[None]]) if row else first[None].copy())
+        self._models.append(Model(self.penalty * np.eye(d), [], np.zeros(d)))
+        inverse, weights = np.eye(d)[None] / self.penalty, np.zeros((1, d))
+        self._inverse = np.concatenate([self._inverse, inverse]) if row else inverse
+        self._weights = np.concatenate([self._weights, weights]) if row else weights
         self._asked = (), None
         return row
 
