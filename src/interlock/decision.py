@@ -51,7 +51,7 @@ def write_down(
     elif dropped.any():
         standing = [(*reasons, NOT_FINITE) if out else reasons for reasons, out in zip(standing, dropped, strict=True)]
     elif pick is not None and choice.promised is not None and not choice.promised[row, pick]:
-        degraded = degraded or NO_PROMISE
+        degraded = NO_PROMISE
     columns = (*(getattr(estimate, name)[row] for name in estimate.__struct_fields__), choice.utility[row], probability)
     considered = tuple(
         Considered(candidate.name, reasons, *numbers)

@@ -34,6 +34,7 @@ EXPLORATIONS: dict[str, dict[str, object]] = {
     "ucb 1": {"kind": "ucb", "width": 1.0},
 }
 MEASURES = ("quality", "cost", "utility")
+HELD = 0.9  # of 95% intervals, over few seeds
 
 
 @dataclass(frozen=True)
@@ -98,23 +99,25 @@ def judge(found: Mapping[str, Sequence[Case]], options: Options) -> Report:
     figures = []
     for name, cases in found.items():
         same = [
-            (v := case.same.values.get(m)) is not None and v.low <= case.logged[m].mean <= v.high
+            (v := case.same.values.get(m)) is not None and case.logged[m].low <= v.mean <= case.logged[m].high
             for case in cases
             for m in MEASURES
         ]
         answered = [case for case in cases if case.fixed[case.best].values]
         best = [held for case in answered for held in case.holds(case.best)]
         every = [held for case in cases for c in range(len(case.fixed)) for held in case.holds(c)]
-        verdict: Verdict = "pass" if all(same) else "short"
+        verdict: Verdict = "pass" if np.mean(same) >= HELD else "short"
         share = float(np.mean(same))
-        figures.append(Figure(name=f"{name}: itself, logged value held", ours=share, wanted="1", verdict=verdict))
+        figures.append(
+            Figure(name=f"{name}: itself, within the logged interval", ours=share, wanted=f">= {HELD}", verdict=verdict)
+        )
         if best:
-            verdict = "pass" if np.mean(best) >= 0.9 else "short"
+            verdict = "pass" if np.mean(best) >= HELD else "short"
             figures.append(
                 Figure(
                     name="... best fixed, measured value held",
                     ours=float(np.mean(best)),
-                    wanted=">= 0.9",
+                    wanted=f">= {HELD}",
                     verdict=verdict,
                 )
             )
@@ -133,7 +136,11 @@ def judge(found: Mapping[str, Sequence[Case]], options: Options) -> Report:
         figures=tuple(figures),
         seeds=options.seeds,
         plots=(draw(found, options.out / "replay.png"),),
-        notes=("measures: quality, cost, utility; each seed and measure counts once",),
+        notes=(
+            "measures: quality, cost, utility; each seed and measure counts once",
+            "a ledger's own mean is one draw of its policy's choices, the replayed value their expectation: so the"
+            " latter is looked for in the former's interval",
+        ),
         details={
             name: [
                 {
