@@ -4,8 +4,8 @@
              one request at a time and 16 at a time, as a busy gateway has them; river's LinUCBDisjoint and mabwiser's
              LinUCB, which keep the same statistics; Vowpal Wabbit's cb_explore_adf with a linear cost model of every
              arm (it has no LinUCB), given its contexts as text. All see the same stream; the regret of each is printed.
-    knn      5,000 vectors of 128 columns, 64 queries at once: interlock's `knn`, 40 neighbours among those of each of 11
-             candidates, with means and deviations; scikit-learn's brute force and faiss's flat index, 40 among all,
+    knn      5,000 vectors of 128 columns, 64 queries at once: interlock's `knn`, 40 neighbours among each of 11
+             candidates' own, with deviations; scikit-learn's brute force and faiss's flat index, 40 among all,
              and one mean. All three are exact.
     fit      every estimator fitted on one table (2,000 queries by 11 candidates, 128 columns) and asked for 500 more,
              beside the scikit-learn estimator that does the same job, one a candidate.
