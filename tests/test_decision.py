@@ -51,7 +51,7 @@ def written(
         column * 10, np.array([probability]), np.array([dropped]), None if promised is None else np.array([promised])
     )
     served: Any = Served(Policy(), "7-abc", degraded)  # type: ignore[arg-type]
-    return write_down(plan or Plan(), served, context, 0, standing, estimate, choice, 0.25)
+    return write_down(plan or Plan(), served, [context], [standing], estimate, choice, 0.25)[0]
 
 
 def test_every_column_finds_its_place() -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..errors import Garbled, ProviderError, Skipped, TimedOut
 from ..providers.base import Call, Chunks, Provider
-from ..types import Candidate, Decision, Request, Step, Usage
+from ..types import NUMBERS, Candidate, Decision, Request, Slate, Step, Usage
 from .alarm import Alarm
 from .cost import cost_of
 
@@ -158,6 +158,8 @@ class Calls:
 
 def order(decision: Decision) -> list[str]:
     """The permitted candidates' names: the chosen one first, then by falling utility, unknown utilities last."""
-    rows = [row for row in decision.considered if row.permitted]
-    rows.sort(key=lambda row: (row.candidate != decision.chosen, math.inf if math.isnan(row.utility) else -row.utility))
-    return [row.candidate for row in rows]
+    slate = Slate.of(decision.considered)
+    utility = slate.numbers[:, NUMBERS.index("utility")].tolist()
+    permitted = [i for i, reasons in enumerate(slate.reasons) if not reasons]
+    permitted.sort(key=lambda i: (slate.names[i] != decision.chosen, math.inf if math.isnan(utility[i]) else -utility[i]))
+    return [slate.names[i] for i in permitted]

@@ -33,8 +33,8 @@ from .trust import Agreement, Trust
 log = logging.getLogger("interlock.learning")
 
 PAGE = 256  # rows between two breaths
-POINTS = 8  # kept in memory to go back to, by estimators that cannot revoke
-APART = 1024  # rows between the newest of them
+POINTS = 4  # kept in memory to go back to, by estimators that cannot revoke
+APART = 16384  # rows between the newest of them: half a second of folding, while a point costs 15 ms and megabytes
 LAYOUT = 1  # of the state beside the policy's
 
 
