@@ -75,7 +75,6 @@ PRESETS: dict[str, Preset] = {
     "micro": _p("mixture_preference", "weighted", "greedy", "arXiv 2505.24846"),
     "avengers": _p(_k("clusters", groups=64, warm_up=1024), "weighted", "greedy", "arXiv 2505.19797"),
     "knn_router": _p(_k("knn", neighbours=40), "weighted", "greedy", "arXiv 2403.12031"),
-    "irt_router": _p("item_response", "weighted", "greedy", "arXiv 2506.01048"),
     "routellm_mf": _p(_k("matrix_factorization", rank=128), "weighted", "greedy", "arXiv 2406.18665"),
     "routerdc": _p("contrastive", "weighted", "greedy", "arXiv 2409.19886"),
     "graphrouter": _p("graph", "weighted", "greedy", "arXiv 2410.03834"),
