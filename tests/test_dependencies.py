@@ -22,16 +22,17 @@ BELOW: dict[str, set[str]] = {
     "guards": NOUNS,
     "estimators": NOUNS,
     "profiles": NOUNS,
-    "objectives": NOUNS,
+    "calibration": NOUNS,
+    "objectives": NOUNS | {"calibration"},
     "exploration": NOUNS,
     "consumption": NOUNS | {"estimators"},
-    "policy": NOUNS | {"estimators", "consumption", "objectives", "exploration"},
+    "policy": NOUNS | {"calibration", "estimators", "consumption", "objectives", "exploration"},
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
     "execution": NOUNS | {"providers", "guards"},
     "ledger": NOUNS,
-    "learning": NOUNS | {"ledger", "policy"},
+    "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "config": NOUNS
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
@@ -58,6 +59,7 @@ BELOW: dict[str, set[str]] = {
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
+    "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }

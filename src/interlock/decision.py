@@ -23,6 +23,8 @@ NOT_FINITE = Reason(
     "give it a price, or let it be tried so that its estimates exist",
 )
 
+NO_PROMISE = "no_promise"
+
 
 def write_down(
     plan: Plan,
@@ -36,7 +38,8 @@ def write_down(
     """The decisions on a batch; each took `seconds`.
 
     Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently.
-    Only when nothing else is left does the declared default order choose among them; the decision says so.
+    Only when nothing else is left does the declared default order choose among them; the decision says so. It also says
+    when the chosen one is outside what the objective promises.
     """
     names = tuple(candidate.name for candidate in plan.candidates)
     columns = (*(getattr(estimate, name) for name in estimate.__struct_fields__), choice.utility, choice.probability)
@@ -54,6 +57,8 @@ def write_down(
             numbers[i, pick, -1] = 1.0
         elif some_dropped[i]:
             reasons = [(*own, NOT_FINITE) if out else own for own, out in zip(reasons, choice.dropped[i], strict=True)]
+        elif pick is not None and choice.promised is not None and not choice.promised[i, pick]:
+            degraded = NO_PROMISE
         slate = Slate(names, reasons, numbers[i])
         decisions.append(_decision(plan, served, context, slate, pick, seed, degraded, now, seconds))
     return decisions

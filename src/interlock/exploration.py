@@ -35,12 +35,18 @@ def usable(utility: Array, std: Array, permitted: Mask) -> Mask:
     return permitted & np.isfinite(utility) & np.isfinite(std)
 
 
+def within(values: Array, low: float, high: float) -> Array:
+    """`np.clip`, at a fraction of its cost for small arrays."""
+    return np.minimum(np.maximum(values, low), high)
+
+
 def best(utility: Array, among: Mask) -> Array:
     """Probability 1 shared equally by the best candidates `among` those that take part."""
-    clipped = np.where(among, np.clip(utility, -_FAR, _FAR), -np.inf)
-    top = clipped.max(axis=1, keepdims=True, initial=-np.inf)
-    slack = TIE * np.maximum(1.0, np.abs(np.where(np.isfinite(top), top, 0.0)))
-    return _normalised(np.where(among & (clipped >= top - slack), 1.0, 0.0))
+    clipped = np.where(among, within(utility, -_FAR, _FAR), -np.inf)
+    top = np.maximum.reduce(clipped, axis=1, keepdims=True, initial=-np.inf)
+    # Where nobody takes part the top is -inf, and so is whatever is subtracted from it.
+    slack = TIE * np.maximum(1.0, np.minimum(np.abs(top), _FAR))
+    return _normalised((among & (clipped >= top - slack)).astype(np.float64))
 
 
 def sample(probability: Sequence[float], seed: int, key: str) -> int | None:
@@ -91,7 +97,7 @@ class UCB:
 
     def probabilities(self, utility: Array, std: Array, permitted: Mask) -> Array:
         among = usable(utility, std, permitted)
-        bound = np.clip(utility, -_FAR, _FAR) + self.width * np.clip(std, 0.0, _FAR)
+        bound = within(utility, -_FAR, _FAR) + self.width * within(std, 0.0, _FAR)
         return best(bound, among)
 
 
@@ -214,8 +220,8 @@ def _not_negative(name: str, value: float) -> None:
 
 
 def _normalised(weights: Array) -> Array:
-    total = weights.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
+    total = np.add.reduce(weights, axis=1, keepdims=True)
+    return np.asarray(weights / np.where(total > 0, total, 1.0))
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {

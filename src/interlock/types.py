@@ -256,7 +256,8 @@ class Slate(Sequence[Considered]):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What was considered, with which probability, and what was chosen (`None`: refused).
 
-    `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good` or `default_order`.
+    `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good`, `no_promise` (the
+    objective `promise` could not promise anything of the chosen candidate) or `default_order`.
     """
 
     id: str

@@ -7,6 +7,7 @@ from .boosted import Boosted
 from .clusters import Clusters
 from .constant import Constant
 from .contrastive import Contrastive
+from .disjoint import Disjoint
 from .ensemble import Ensemble
 from .graph import Graph
 from .item_response import ItemResponse
@@ -22,6 +23,7 @@ from .ridge import Ridge
 ESTIMATORS: dict[str, type[Estimator]] = {
     "constant": Constant,
     "ridge": Ridge,
+    "disjoint": Disjoint,
     "kernel": Kernel,
     "logistic": Logistic,
     "knn": KNN,
@@ -46,6 +48,7 @@ __all__ = [
     "Clusters",
     "Constant",
     "Contrastive",
+    "Disjoint",
     "Elo",
     "Ensemble",
     "Estimator",

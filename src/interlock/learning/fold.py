@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from ..calibration import Rung
 from ..errors import LedgerError, SnapshotError
 from ..ledger.reading import Reading, Row, Stored
 from ..ledger.records import Audit, decode, vector_of
@@ -300,7 +301,7 @@ class Fold:
             if weight == 0:
                 self.skipped["not trusted"] += 1
                 continue
-            self._learn(seq, scored(score, known.vector, sign * weight))
+            self._learn(seq, scored(score, known.decision, known.vector, sign * weight))
 
     def _hear(self, source: str) -> None:
         if self.heard is not None and source not in self.heard:
@@ -320,8 +321,20 @@ class Fold:
             self.learnt += 1
 
 
-def scored(score: Score, vector: Vector, weight: float) -> Event:
-    return Event(kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight)
+def scored(score: Score, decision: Decision, vector: Vector, weight: float) -> Event:
+    """With what the decision expected of all, if it is the chosen candidate's answer that was scored."""
+    ladder = (
+        tuple(
+            Rung(row.candidate, max(row.quality - row.quality_std, 0.0), row.cost, row.probability)
+            for row in decision.considered
+            if row.permitted
+        )
+        if score.candidate == decision.chosen
+        else ()
+    )
+    return Event(
+        kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight, ladder=ladder
+    )
 
 
 def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[Event]:
