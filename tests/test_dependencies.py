@@ -36,7 +36,7 @@ BELOW: dict[str, set[str]] = {
     "config": NOUNS
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
-    "decision": NOUNS | {"exploration", "policy", "plan"},
+    "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
     "failsafe": NOUNS | {"objectives", "policy"},
     "judging": NOUNS | {"learning"},
     "router": NOUNS
