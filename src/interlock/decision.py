@@ -41,7 +41,7 @@ def write_down(
     names = tuple(candidate.name for candidate in plan.candidates)
     columns = (*(getattr(estimate, name) for name in estimate.__struct_fields__), choice.utility, choice.probability)
     numbers = np.stack(columns, axis=2)
-    some_dropped = choice.dropped.any(axis=1).tolist()
+    some_dropped = [bool(row.any()) for row in choice.dropped]
     now, decisions = time.time(), []
     for i, (context, reasons, probability) in enumerate(
         zip(contexts, standing, choice.probability.tolist(), strict=True)

@@ -161,5 +161,7 @@ def order(decision: Decision) -> list[str]:
     slate = Slate.of(decision.considered)
     utility = slate.numbers[:, NUMBERS.index("utility")].tolist()
     permitted = [i for i, reasons in enumerate(slate.reasons) if not reasons]
-    permitted.sort(key=lambda i: (slate.names[i] != decision.chosen, math.inf if math.isnan(utility[i]) else -utility[i]))
+    permitted.sort(
+        key=lambda i: (slate.names[i] != decision.chosen, math.inf if math.isnan(utility[i]) else -utility[i])
+    )
     return [slate.names[i] for i in permitted]
