@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "signals": NOUNS | {"encoder"},
     "guards": NOUNS,
     "estimators": NOUNS,
+    "profiles": NOUNS,
     "calibration": NOUNS,
     "objectives": NOUNS | {"calibration"},
     "exploration": NOUNS,
@@ -58,6 +59,7 @@ BELOW: dict[str, set[str]] = {
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
+    "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }

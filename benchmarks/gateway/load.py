@@ -18,11 +18,13 @@ from itertools import cycle
 
 PROMPTS = 1024  # different ones, so that nothing gains from having seen the same prompt before
 LENGTH = 500  # characters, about
-WORDS = (
-    "a train leaves at nine and another one at ten which arrives first why does it matter here the of in is that to "
-    "compute integral function python list numbers sort reverse string explain poem about sea river mountain compare "
-    "prices summary contract law medical patient dose history war treaty chemistry reaction acid base proof theorem"
-).split()
+TEXT = """
+    a train leaves at nine and another one at ten which arrives first why does it matter here the of in is
+    that to compute integral function python list numbers sort reverse string explain poem about sea river
+    mountain compare prices summary contract law medical patient dose history war treaty chemistry reaction
+    acid base proof theorem
+"""
+WORDS = TEXT.split()
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def write_down(
     names = tuple(candidate.name for candidate in plan.candidates)
     columns = (*(getattr(estimate, name) for name in estimate.__struct_fields__), choice.utility, choice.probability)
     numbers = np.stack(columns, axis=2)
-    some_dropped: list[bool] = choice.dropped.any(axis=1).tolist()
+    some_dropped: list[bool] = [bool(row.any()) for row in choice.dropped]
     outside = [] if choice.promised is None else (~choice.promised).tolist()
     now, decisions = time.time(), []
     for i, (context, reasons, probability) in enumerate(

@@ -131,6 +131,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     price_in: float | None = None
     price_out: float | None = None
     price_cached: float | None = None
+    price_cache_write: float | None = None
     context_window: int | None = None
     max_output: int | None = None
     capabilities: Mapping[str, Capability] = msgspec.field(default_factory=dict)
@@ -292,12 +293,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens as the provider counts them. `cached` is part of `input`; `reasoning` is part of `output`."""
+    """Tokens as the provider counts them.
+
+    `cached`, read from the provider's cache, and `cache_write`, written to it at a price of its own, are parts of
+    `input`; `reasoning` is part of `output`.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

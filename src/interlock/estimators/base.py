@@ -114,6 +114,19 @@ def events(
     return map(Event, x, names, y.tolist(), w.tolist())
 
 
+def table(vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> tuple[Array, Array]:
+    """What `fit_table` is given, as float64 (n, d) and (n, k). Raises `ValueError` naming the first bad row."""
+    x, cells = np.atleast_2d(np.asarray(vectors, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
+    if cells.shape != (len(x), len(candidates)):
+        raise ValueError(f"scores have shape {cells.shape}: expected ({len(x)}, {len(candidates)}), a row a vector")
+    if len(set(candidates)) < len(candidates):
+        raise ValueError("a candidate is named twice")
+    for what, bad in (("vector is", ~np.isfinite(x).all(axis=1)), ("scores are", np.isinf(cells).any(axis=1))):
+        for row in np.flatnonzero(bad):
+            raise ValueError(f"row {row}: its {what} not finite")
+    return x, cells
+
+
 def query(vectors: ArrayLike, width: int | None) -> Array:
     """The vectors to predict for as (n, d) float64. Raises `ValueError` if they are not as wide as those learnt."""
     x = np.atleast_2d(np.asarray(vectors, dtype=np.float64))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..types import Array
-from .base import Estimator, State, beliefs, events, query
+from .base import Estimator, State, beliefs, events, query, table
 from .hierarchy import Posterior, posterior
 
 _CLIP = 6.0  # standardised columns are cut here, so that one outlying request cannot command the prediction
@@ -76,22 +76,16 @@ class Ridge(Estimator):
         return self
 
     def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
-        """As in base.py; without forgetting the sums of a column are one matrix product."""
+        """By matrix products: the sums of the events, up to rounding. With `forgetting`, row by row."""
         if self.forgetting != 1.0:
             return super().fit_table(vectors, candidates, scores)
-        x, cells = query(vectors, None), np.asarray(scores, dtype=np.float64)
-        if cells.shape != (len(x), len(candidates)):
-            shape = f"{len(x)} vectors, {len(candidates)} candidates, scores of shape {cells.shape}"
-            raise ValueError(f"{shape}: expected (n, k)")
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1) & np.isfinite(cells).any(axis=1))
-        if len(bad):
-            raise ValueError(f"row {bad[0]}: its vector is not finite")
+        x, cells = table(vectors, candidates, scores)
         self.restore({})
-        for name, column in zip(candidates, cells.T, strict=True):
-            known = np.isfinite(column)
-            if known.any():
-                rows = np.column_stack([np.ones(int(known.sum())), x[known], column[known]])
-                self._sums[name] = rows.T @ rows
+        for name, targets in zip(candidates, cells.T, strict=True):
+            mine = np.isfinite(targets)
+            if mine.any():
+                rows = np.column_stack([np.ones(int(mine.sum())), x[mine], targets[mine]])
+                self._sums[str(name)] = rows.T @ rows
         return self
 
     def predict(

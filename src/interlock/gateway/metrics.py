@@ -77,6 +77,8 @@ class Metrics(Collector):
             self._tokens.add((candidate, "output"), usage.output)
             if usage.cached:
                 self._tokens.add((candidate, "cached"), usage.cached)
+            if usage.cache_write:
+                self._tokens.add((candidate, "cache_write"), usage.cache_write)
             if usage.reasoning:
                 self._tokens.add((candidate, "reasoning"), usage.reasoning)
         if outcome.candidate is not None:

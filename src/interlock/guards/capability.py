@@ -39,7 +39,13 @@ class CapabilityGuard:
         signal = context.signals.get("tokens")
         prompt = None if signal is None or signal.value is None else int(context.number("tokens") * self.margin)
         room = self._room(candidates)
-        if not needs and room is not None and prompt is not None and prompt + asked <= room.window and asked <= room.most:
+        if (
+            not needs
+            and room is not None
+            and prompt is not None
+            and prompt + asked <= room.window
+            and asked <= room.most
+        ):
             return
         for i, candidate in enumerate(candidates):
             for need in needs:
@@ -66,7 +72,7 @@ class CapabilityGuard:
         if room is None or room.pool is not candidates:
             profiles = [candidate.profile for candidate in candidates]
             windows = [p.context_window for p in profiles if p.context_window is not None]
-            if self.forbid_unknown and len(windows) < len(profiles) or not isinstance(candidates, tuple):
+            if (self.forbid_unknown and len(windows) < len(profiles)) or not isinstance(candidates, tuple):
                 return None
             most = [p.max_output for p in profiles if p.max_output is not None]
             room = Room(candidates, min(windows, default=inf), min(most, default=inf))

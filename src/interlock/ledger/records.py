@@ -35,7 +35,7 @@ STORED = frozenset(
         "Signal": "name value confidence seconds",
         "Outcome": "decision at candidate steps usage cost latency ttft energy finish error quality",
         "Step": "candidate why error usage cost seconds confidence",
-        "Usage": "input output cached reasoning",
+        "Usage": "input output cached reasoning cache_write",
         "Feedback": "decision at score source tenant revoked",
         "Audit": "at action subject detail",
     }.items()

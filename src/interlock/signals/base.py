@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import log1p
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Request, Signal, Vector

@@ -8,6 +8,7 @@ each source on its own; both ways give the same numbers, but for rounding.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -51,7 +52,7 @@ class Lexicon:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         ends = np.cumsum([1, len(language.CODES), len(structure.LOOKS), encoder.dim]).tolist()
-        self._evidence, self._looks, self._vector = (slice(a, b) for a, b in zip(ends, ends[1:], strict=False))
+        self._evidence, self._looks, self._vector = (slice(a, b) for a, b in itertools.pairwise(ends))
         self._rows = np.empty((CAPACITY, ends[-1]), np.float32)
         self._lengths = np.empty(CAPACITY, np.intp)
         self._ids: dict[bytes, int] = {}
@@ -94,7 +95,9 @@ class Lexicon:
     def _row(self, word: str) -> NDArray[np.float32]:
         pieces = self._encoder.tokenizer.encode(word)
         vector = self._encoder.total(pieces)
-        return np.concatenate(([len(pieces)], language.of_word(word), structure.of_word(word), vector), dtype=np.float32)
+        return np.concatenate(
+            ([len(pieces)], language.of_word(word), structure.of_word(word), vector), dtype=np.float32
+        )
 
 
 lexicon = cache(Lexicon)  # one an encoder
@@ -123,7 +126,7 @@ class Plain:
     def counted(self, encoder: Encoder | None = None) -> list[Counted]:
         """The sums of each prompt's `text`, made when a source first asks for them; without `encoder`, by any."""
         kept = self._counted
-        if kept is None or encoder is not None and kept[0] is not encoder:
+        if kept is None or (encoder is not None and kept[0] is not encoder):
             encoder = encoder or Encoder.load()
             count = lexicon(encoder).count
             kept = self._counted = encoder, [count(prompt.text.encode()) for prompt in self.prompts]

@@ -77,7 +77,9 @@ class Reader:
             numbers[slice(None) if all_rows else rows, span] = found.columns
             ended = time.perf_counter()
             name, seconds, began = source.name, (ended - began) / len(rows), ended
-            for row, value, confidence, evidence in zip(rows, found.values, found.confidence, found.evidence, strict=True):
+            for row, value, confidence, evidence in zip(
+                rows, found.values, found.confidence, found.evidence, strict=True
+            ):
                 signals[row][name] = Signal(name, value, confidence, evidence, seconds)
 
     def _together(self, source: Source, batch: Plain, seen: Mapping[str, Readings]) -> Readings | None:
@@ -85,7 +87,7 @@ class Reader:
         try:
             found = cast(Batched, source).read_all(batch, seen)
             return found if np.isfinite(found.columns).all() else None
-        except Exception as error:  # noqa: BLE001  a source may do anything; requests are then read one by one
+        except Exception as error:
             logger.warning("signal %s failed on a batch, each request is read alone", source.name, exc_info=error)
             return None
 
