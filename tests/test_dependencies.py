@@ -36,10 +36,11 @@ BELOW: dict[str, set[str]] = {
     "config": NOUNS
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
-    "decision": NOUNS | {"exploration", "policy", "plan"},
+    "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
+    "failsafe": NOUNS | {"objectives", "policy"},
     "judging": NOUNS | {"learning"},
     "router": NOUNS
-    | {"batching", "decision", "judging", "plan", "config", "policy", "execution", "ledger", "learning"}
+    | {"batching", "decision", "failsafe", "judging", "plan", "config", "policy", "execution", "ledger", "learning"}
     | {"assembly", "lifecycle"},
     "assembly": NOUNS
     | {

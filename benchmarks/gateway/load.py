@@ -18,13 +18,11 @@ from itertools import cycle
 
 PROMPTS = 1024  # different ones, so that nothing gains from having seen the same prompt before
 LENGTH = 500  # characters, about
-TEXT = """
-    a train leaves at nine and another one at ten which arrives first why does it matter here the of in is
-    that to compute integral function python list numbers sort reverse string explain poem about sea river
-    mountain compare prices summary contract law medical patient dose history war treaty chemistry reaction
-    acid base proof theorem
-"""
-WORDS = TEXT.split()
+WORDS = (  # noqa: SIM905 - a text reads better than a list
+    "a train leaves at nine and another one at ten which arrives first why does it matter here the of in is that to "
+    "compute integral function python list numbers sort reverse string explain poem about sea river mountain compare "
+    "prices summary contract law medical patient dose history war treaty chemistry reaction acid base proof theorem"
+).split()
 
 
 @dataclass(frozen=True)

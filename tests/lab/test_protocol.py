@@ -194,3 +194,16 @@ def test_finished_parts_are_not_made_again(tmp_path: Path, monkeypatch: pytest.M
     assert again.verdict == first.verdict
     with pytest.raises(pytest.fail.Exception):  # other parameters are another part
         cross_validate(table, {"logistic": Logistic(prior_std=9.0)}, folds=2, features=FEATURES, rounds=50, cache=cache)
+
+
+def test_families_of_tasks_are_judged_alone_too() -> None:
+    table = specialists(300)
+    tasks = tuple(task if task == "sums" else f"code:{i % 3}" for i, task in enumerate(table.tasks))
+    named = replace(table, tasks=tasks)
+    result = cross_validate(named, {"ridge": Ridge()}, folds=2, features=FEATURES, rounds=50)
+    assert set(result.families) == {"sums", "code"}
+    alone = {family: figures["ridge"]["accuracy"].value for family, figures in result.families.items()}
+    sums = np.array([task == "sums" for task in named.tasks]).mean()
+    both = sums * alone["sums"] + (1 - sums) * alone["code"]
+    assert both == pytest.approx(result.arm("ridge").figures["accuracy"].value)
+    assert cross_validate(table, {"ridge": Ridge()}, folds=2, features=FEATURES, rounds=50).families == {}

@@ -24,6 +24,7 @@ POINTLESS = 0.02
 AS_GOOD = 0.01
 """Quality that is not worse by more than this counts as kept."""
 
+LEAST_OF_FAMILY = 100
 BINS = 15
 FEW = 41  # resamples behind the intervals of figures that are slow to compute
 HALVINGS = 10
@@ -62,7 +63,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """One data set. `missing` is the share of cells without a score; `margin` the oracle's over the best single."""
+    """One data set. `missing` is the share of cells without a score; `margin` the oracle's over the best single.
+
+    Where tasks are named FAMILY:TASK, `families` has the figures of each large family alone: family, arm, figure.
+    """
 
     dataset: str
     trained_on: int
@@ -76,6 +80,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     complementarity: dict[str, float]
     arms: tuple[Arm, ...]
     verdict: Verdict
+    families: dict[str, dict[str, dict[str, Interval]]]
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
@@ -103,6 +108,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
                 grid.add_row(arm.name, *cells, *spent, style="dim" if kind == "panel" else "")
             grid.add_section()
         console.print(grid)
+        for family, figures in self.families.items():
+            routers = [arm.name for arm in self.arms if arm.kind == "router" and self.figure in figures[arm.name]]
+            for name in sorted(routers, key=lambda name: -figures[name][self.figure].value)[:1]:
+                figure = figures[name][self.figure]
+                console.print(f"  on {family} alone the best router, {name}, has {SHOWN[self.figure]} {figure}")
         console.print(
             f"  {self.missing:.1%} of the cells are missing; what did not answer a query was not on offer there"
         )
@@ -181,7 +191,24 @@ def judge(test: Table, arms: Sequence[Played], *, trained_on: int, rounds: int =
         complementarity=complementarity(test),
         arms=tuple(judged),
         verdict=verdict(test, arms, weights, ground.priced, seed),
+        families=_families(test, arms, rounds, seed),
     )
+
+
+def _families(test: Table, arms: Sequence[Played], rounds: int, seed: int) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Every arm's figures on each family of tasks that has enough queries; none where tasks have no families."""
+    if not any(":" in task for task in test.tasks):
+        return {}
+    family = np.array([task.split(":")[0] for task in test.tasks], dtype=object)
+    found = {}
+    for name in dict.fromkeys(family):
+        rows = family == name
+        if LEAST_OF_FAMILY <= rows.sum() < len(test):
+            part, played = test.take(rows), {arm.name: arm.take(rows) for arm in arms}
+            weights = resamples(len(part), rounds, seed, part.prompts)
+            ground = _Ground(part, weights, played["best single"], played.get("cheapest"))
+            found[name] = {label: ground.figures(arm) for label, arm in played.items()}
+    return found
 
 
 def _distances(curve: tuple[Array, Array], everything: Sequence[Array]) -> list[float]:

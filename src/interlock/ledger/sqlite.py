@@ -63,9 +63,10 @@ class SqliteLedger(Reading):
 
     `payload` keeps prompts, answers, evidence and notes as erasable attachments. `capacity` bounds the queue, `linger`
     (seconds) is how long a first write waits for company, `rest` the longest pause after a group: the thread rests
-    `RESTS` times as long as the group took, so that groups grow with the load and a lone write does not wait. Raises
-    LedgerError: another process writes this file, it is not a ledger, it cannot be written; LedgerCorrupt when the rows
-    since the last checkpoint do not verify.
+    `RESTS` times as long as the group took, so that groups grow with the load and a lone write does not wait.
+
+    Raises LedgerError: another process writes this file, it is not a ledger, it cannot be written; LedgerCorrupt when
+    the rows since the last checkpoint do not verify.
     `failed` counts the writes that were not written, `trouble` is the last group's error, None when it went well.
     """
 
@@ -195,7 +196,9 @@ class SqliteLedger(Reading):
         rested = 0.0
         while (first := self._queue.get()) is not None:
             if isinstance(first, Write) and not first.durable:
-                time.sleep(max(self._linger, rested - time.monotonic(), 0.0))
+                pause = max(self._linger, rested - time.monotonic())
+                if pause > 0:
+                    time.sleep(pause)
             began = time.monotonic()
             writes: list[Write] = []
             item: Write | Job | None = first

@@ -8,10 +8,10 @@ each source on its own; both ways give the same numbers, but for rounding.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ class Lexicon:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         ends = np.cumsum([1, len(language.CODES), len(structure.LOOKS), encoder.dim]).tolist()
-        self._evidence, self._looks, self._vector = (slice(a, b) for a, b in itertools.pairwise(ends))
+        self._evidence, self._looks, self._vector = (slice(*span) for span in pairwise(ends))
         self._rows = np.empty((CAPACITY, ends[-1]), np.float32)
         self._lengths = np.empty(CAPACITY, np.intp)
         self._ids: dict[bytes, int] = {}

@@ -141,7 +141,6 @@ class Structure:
         columns = np.minimum(1.0, np.log1p(counts) * _INVERSE)
         return Reading(Signal(self.name, _form(counts, text), confidence=covered), [*columns.tolist(), *shares])
 
-
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         counted = batch.counted()
         sums = np.array([one.bytes for one in counted]) @ _SUMS
