@@ -127,7 +127,12 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         "candidates[].price",
         parts.PriceSettings,
         "USD per million tokens.",
-        {"in": "of the prompt", "out": "of the answer, reasoning included", "cached": "of the prompt's cached part"},
+        {
+            "in": "of the prompt",
+            "out": "of the answer, reasoning included",
+            "cached": "of the part of the prompt read from the provider's cache; like `in` unless stated",
+            "cache_write": "of the part written to it (Anthropic counts it apart); like `in` unless stated",
+        },
     ),
     (
         "`models.<name>`",

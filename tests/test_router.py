@@ -56,7 +56,8 @@ def timeless(decision: Decision) -> bytes:
     signals = {name: msgspec.structs.replace(signal, seconds=0.0) for name, signal in decision.signals.items()}
     vector = decision.vector.tolist()
     plain = msgspec.structs.replace(decision, at=0.0, seconds=0.0, signals=signals, vector=np.zeros(0, np.float32))
-    return msgspec.msgpack.encode([msgspec.structs.asdict(plain) | {"vector": vector}])
+    rows = tuple(plain.considered)
+    return msgspec.msgpack.encode([msgspec.structs.asdict(plain) | {"vector": vector, "considered": rows}])
 
 
 def rows(router: Router, kind: str | None = None) -> list[Record]:

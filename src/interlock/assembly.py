@@ -106,7 +106,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         candidates=candidates,
         reader=reader,
         guards=guards,
-        executor=Executor(providers, candidates, strategy_of(settings), board, fallback),
+        executor=Executor(
+            providers, candidates, strategy_of(settings), board, fallback, default_order=settings.policy.default_order
+        ),
         board=board,
         default_order=settings.policy.default_order,
         settings=settings,
@@ -135,7 +137,8 @@ def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
 def strategy_of(settings: Settings) -> Strategy:
     own = settings.execution
     if own.strategy == "cascade":
-        return Cascade(threshold=own.threshold, stages=own.stages, max_stages=own.max_stages)
+        promising = settings.policy.objective["kind"] == "promise"
+        return Cascade(own.threshold, own.stages, own.max_stages, from_choice=promising)
     return STRATEGIES[own.strategy]()
 
 
@@ -213,6 +216,7 @@ def candidate_of(block: CandidateSettings) -> Candidate:
             price_in=None if price is None else price.input,
             price_out=None if price is None else price.output,
             price_cached=None if price is None else price.cached,
+            price_cache_write=None if price is None else price.cache_write,
             context_window=block.context_window,
             max_output=block.max_output,
             capabilities=capabilities,

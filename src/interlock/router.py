@@ -21,6 +21,7 @@ import numpy as np
 from .batching import Tick
 from .decision import write_down
 from .errors import NotFound, Refused
+from .failsafe import Failsafe
 from .judging import check
 from .plan import Plan, Served
 from .types import Answer, Decision, Feedback, Request
@@ -39,6 +40,7 @@ class Router:
     def __init__(self, plan: Plan, served: Served, ledger: SqliteLedger) -> None:
         self.plan, self.served, self.ledger = plan, served, ledger
         self.learner: Learner | None = None
+        self.failsafe = Failsafe()
         self.changing = asyncio.Lock()  # one reload at a time, and none while closing
         self.leaving: asyncio.Task[None] | None = None  # closes what reloads have dropped
         self._decide_in_tick = Tick(self._decide)
@@ -61,15 +63,13 @@ class Router:
             return []
         contexts = plan.reader.read(requests)
         standing = plan.guards.check(contexts, plan.candidates)
-        estimate = served.policy.estimate(contexts, plan.candidates)
+        estimate = self.failsafe.estimate(served.policy, contexts, plan.candidates)
         standing = plan.guards.check_estimates(contexts, plan.candidates, estimate, standing)
         permitted = np.array([[not reasons for reasons in row] for row in standing], dtype=np.bool_)
-        choice = served.policy.choose(estimate, permitted, [request.limits for request in requests])
+        choice = self.failsafe.choose(served.policy, estimate, permitted, [r.limits for r in requests])
         seconds = (time.perf_counter() - began) / len(requests)
-        return [
-            (write_down(plan, served, context, i, standing[i], estimate, choice, seconds), plan)
-            for i, context in enumerate(contexts)
-        ]
+        decisions = write_down(plan, served, contexts, standing, estimate, choice, seconds)
+        return [(decision, plan) for decision in decisions]
 
     async def start(self, request: Request) -> Run:
         """Decide, record, begin; iterate the run for the answer. Raises `Refused`; `Busy` when the ledger is behind."""

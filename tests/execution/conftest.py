@@ -103,13 +103,15 @@ class World:
         price: float | None = 1.0,
         stream: bool = False,
         deadline: float | None = None,
+        default_order: Sequence[str] = (),
+        on_done: Callable[[Outcome], object] = lambda _: None,
     ) -> Run:
         names = list(self.scripts)
         profile = Profile(price_in=price, price_out=price)
         candidates = [Candidate(name=name, provider="world", model=name, profile=profile) for name in names]
         executor = Executor(
             {"world": self}, candidates, strategy or Single(), self, fallback,
-            clock=self.clock, sleep=self.sleep, draw=lambda: 0.5,
+            default_order=default_order, clock=self.clock, sleep=self.sleep, draw=lambda: 0.5,
         )  # fmt: skip
         known = rows or {}
         considered = tuple(row(name, -i, name in forbidden, known.get(name, {})) for i, name in enumerate(names))
@@ -118,7 +120,12 @@ class World:
             id="d1", at=0.0, tenant="", session="", model="auto", considered=considered, chosen=chosen or first,
             policy="p", snapshot="s", config="c", seed=0,
         )  # fmt: skip
-        return executor.start(Request(stream=stream, limits=Limits(deadline=deadline)), decision, self.outcomes.append)
+
+        def done(outcome: Outcome) -> None:
+            self.outcomes.append(outcome)
+            on_done(outcome)
+
+        return executor.start(Request(stream=stream, limits=Limits(deadline=deadline)), decision, done)
 
 
 def row(name: str, utility: float, forbidden: bool, known: Mapping[str, float]) -> Considered:

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import math
+import threading
 
 import pytest
 
@@ -194,12 +195,61 @@ def test_a_candidate_needs_its_provider(world, answer):
         Executor({"local": object()}, [Candidate(name="x", provider="locl", model="x")], Single(), world())
 
 
-async def test_a_run_forgotten_half_way_is_settled_by_the_collector(world, answer):
+async def test_candidates_of_unknown_utility_follow_the_declared_order(world, answer):
+    """As all do after the default order has chosen; what is known of one still comes first."""
+    down = [answer(error=Overloaded("x"))]
+    unknown = {"utility": math.nan}
+    w = world(a=down, b=down, c=down, d=[answer()])
+    rows = dict.fromkeys("abcd", unknown)
+    await drain(w.start(chosen="c", rows=rows, default_order=["c", "b", "a"]))
+    assert w.calls == ["c", "b", "a", "d"]
+    w = world(a=down, b=down, c=down, d=[answer()])
+    await drain(w.start(chosen="c", rows=rows | {"a": {"utility": 0.1}}, forbidden=["b"], default_order=["d", "b"]))
+    assert w.calls == ["c", "a", "d"]
+
+
+async def settled(w):
+    async with asyncio.timeout(10):
+        while not w.outcomes:
+            await asyncio.sleep(0.001)
+    return w.outcomes
+
+
+async def test_a_run_forgotten_half_way_is_closed_by_its_loop(world, answer):
     w = world(a=[answer(["one", "two"])])
     runs = [w.start(stream=True)]
     await anext(runs[0])
     with pytest.warns(ResourceWarning, match="d1"):
         runs.clear()
     gc.collect()
-    await asyncio.sleep(0)
-    assert [outcome.error for outcome in w.outcomes] == ["cancelled"]
+    [outcome] = await settled(w)
+    assert (outcome.error, [step.error for step in outcome.steps]) == ("cancelled", ["cancelled"])
+    assert w.closed == ["a"]
+
+
+async def test_a_run_collected_in_another_thread_tells_nobody_there(world, answer):
+    w, told = world(a=[answer(["one", "two"])]), []
+    runs = [w.start(stream=True, on_done=lambda _: told.append(threading.get_ident()))]
+    await anext(runs[0])
+
+    def collect():
+        with pytest.warns(ResourceWarning, match="d1"):
+            runs.clear()
+        gc.collect()
+
+    await asyncio.to_thread(collect)
+    await settled(w)
+    assert told == [threading.get_ident()]
+
+
+def test_a_run_forgotten_after_its_loop_only_warns(world, answer):
+    w, runs = world(a=[answer(["one", "two"])]), []
+
+    async def begin():
+        runs.append(w.start(stream=True))
+
+    asyncio.run(begin())
+    with pytest.warns(ResourceWarning, match="d1"):
+        runs.clear()
+    gc.collect()
+    assert w.outcomes == []

@@ -12,6 +12,8 @@ from interlock.types import Profile, Usage
         (Usage(100, 10), (2.0, 10.0, None), (100 * 2 + 10 * 10) / 1e6),
         (Usage(100, 10, cached=40), (2.0, 10.0, 0.5), (60 * 2 + 40 * 0.5 + 10 * 10) / 1e6),
         (Usage(100, 10, cached=40), (2.0, 10.0, None), (100 * 2 + 10 * 10) / 1e6),
+        (Usage(100, 10, cached=40, cache_write=20), (2.0, 10.0, 0.5, 2.5), (40 * 2 + 40 * 0.5 + 20 * 2.5 + 100) / 1e6),
+        (Usage(100, 10, cached=40, cache_write=20), (2.0, 10.0, 0.5, None), (60 * 2 + 40 * 0.5 + 100) / 1e6),
         (Usage(100, 10, reasoning=8), (2.0, 10.0, None), (100 * 2 + 10 * 10) / 1e6),
         (Usage(100, 0), (2.0, None, None), 200 / 1e6),
         (Usage(0, 10), (None, 1.0, None), 10 / 1e6),
@@ -20,7 +22,7 @@ from interlock.types import Profile, Usage
     ],
 )
 def test_known_costs(usage, prices, cost):
-    profile = Profile(price_in=prices[0], price_out=prices[1], price_cached=prices[2])
+    profile = Profile(**dict(zip(("price_in", "price_out", "price_cached", "price_cache_write"), prices, strict=False)))
     assert cost_of(usage, profile) == pytest.approx(cost)
 
 
@@ -33,4 +35,4 @@ def test_unknown_costs_are_nan(usage, prices):
 
 
 def test_usage_adds_up():
-    assert add(Usage(1, 2, 3, 4), Usage(10, 20, 30, 40)) == Usage(11, 22, 33, 44)
+    assert add(Usage(1, 2, 3, 4, 5), Usage(10, 20, 30, 40, 50)) == Usage(11, 22, 33, 44, 55)

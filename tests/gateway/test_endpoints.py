@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ import pytest
 
 from interlock.gateway import embed
 from interlock.gateway.keys import Key, Keys
+from interlock.learning.learner import Learner
+from interlock.ledger import Reading
 
 from .conftest import Running, Script, Start
 
@@ -167,9 +170,29 @@ async def test_metrics_count_what_happened(start: Start) -> None:
             'interlock_signal_seconds_total{signal="structure"}',
             'interlock_guard_seconds_total{guard="addressed"}',
             "\ninterlock_ledger_queue ",
+            'interlock_policy_failures_total{stage="estimate"} 0.0',
             'interlock_config_reloads_total{result="failed"} 0.0',
         ):
             assert line in text
+
+
+async def test_a_scrape_reads_no_file(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered on the event loop, which must not wait for a disk."""
+    async with start() as gateway:
+        router, text = gateway.router, gateway.service.metrics.text
+        await judge(gateway, id=await answered(gateway), score=1)
+        assert b"\ninterlock_snapshot_age_seconds " not in text()
+        router.learner = Learner(router.ledger, router.served.policy.clone(), router.adopt)
+        assert b"\ninterlock_snapshot_age_seconds " not in text()
+        await asyncio.to_thread(router.learner.step)
+
+        def reads(*_: object) -> None:
+            raise AssertionError("a scrape reads the ledger")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Reading, "fetch", reads)
+            (age,) = re.findall(rb"^interlock_snapshot_age_seconds (.+)$", text(), re.MULTILINE)
+        assert 0.0 <= float(age) < 600.0
 
 
 async def test_probes(start: Start) -> None:

@@ -142,7 +142,8 @@ def test_ledger(tmp_path: Path) -> None:
                 vector=np.zeros(2, dtype=np.float32),
             )
             ledger.put(decision, Request(messages=(Message("user", f"prompt {i}"),)))
-            ledger.put(Outcome(decision=f"d{i}", at=1.0, candidate=chosen, steps=(), usage=Usage(3, 4), cost=0.5, latency=0.1))
+            spent = {"usage": Usage(3, 4), "cost": 0.5, "latency": 0.1}
+            ledger.put(Outcome(decision=f"d{i}", at=1.0, candidate=chosen, steps=(), **spent))
             if i < 2:
                 ledger.put(Feedback(decision=f"d{i}", at=2.0, score=0.25, source="verifier", tenant=""))
         ledger.flush().wait()

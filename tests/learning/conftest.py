@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -77,6 +78,30 @@ def history(seed: int, n: int, revoke: bool = True) -> list[Record]:
     return [*records, *late, Feedback(decision="il-unknown", at=1.0, score=1.0, source="person")]
 
 
+def quarrel(seed: int, n: int, revoke: bool = True) -> list[Record]:
+    """About 2n records of decisions that are scored at once, by tenants that agree and by liars that take turns.
+
+    Now and then an old score is replaced or withdrawn, which can be one that a liar was found out by.
+    """
+    random = np.random.default_rng(seed)
+    records: list[Record] = []
+    given: list[Feedback] = []
+    turns = {"x": (0.0, 0.5), "y": (0.2, 1.0), "z": (0.5, 0.8)}  # of the stream, when each of them lies
+    for i in range(n):
+        id, tenant = f"il-{seed}-{i}", str(random.choice(["acme", "umbrella", "initech", *turns]))
+        vector = random.choice([-1.0, 1.0], size=D)
+        begin, end = turns.get(tenant, (0.0, 0.0))
+        truth = 0.5 + 0.5 * vector[0]
+        score = 1.0 - truth if begin <= i / n < end else truth
+        records.append(decision(id, tenant, vector, CANDIDATES[int(vector[1] > 0)]))
+        given.append(Feedback(decision=id, at=1.7e9, score=score, source="person", tenant=tenant))
+        records.append(given[-1])
+        if revoke and random.random() < 0.05:
+            old = given[random.integers(len(given))]
+            records.append(msgspec.structs.replace(old, score=1.0 - old.score, revoked=bool(random.random() < 0.5)))
+    return records
+
+
 @pytest.fixture(scope="session")
 def fresh() -> Callable[..., Policy]:
     return policy
@@ -85,6 +110,11 @@ def fresh() -> Callable[..., Policy]:
 @pytest.fixture(scope="session")
 def histories() -> Callable[..., list[Record]]:
     return history
+
+
+@pytest.fixture(scope="session")
+def quarrels() -> Callable[..., list[Record]]:
+    return quarrel
 
 
 @pytest.fixture(params=[Ridge, Constant])

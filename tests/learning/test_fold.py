@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.errors import SnapshotError
-from interlock.estimators import Constant, Ridge
+from interlock.estimators import Constant, Logistic, Ridge
 from interlock.learning import fold as fold_module
+from interlock.learning import trust as trust_module
 from interlock.learning.fold import Fold, Without
 from interlock.learning.trust import Trust
+from interlock.learning.verdicts import AGAIN
 from interlock.ledger import Reading, Record, SqliteLedger
 from interlock.policy import Event, Policy
 from interlock.types import Decision, Feedback
@@ -56,6 +60,51 @@ class Heard:
         return [(event.candidate, event.score, event.weight) for event in self.events if event.kind == "score"]
 
 
+class BrokenOff(Exception):
+    pass
+
+
+def break_off() -> None:
+    raise BrokenOff
+
+
+def draw_sizes(data: st.DataObject, patch: pytest.MonkeyPatch, pages: Sequence[int] = (1, 7, 64)) -> None:
+    patch.setattr(fold_module, "PAGE", data.draw(st.sampled_from(pages)))
+    patch.setattr(fold_module, "APART", data.draw(st.sampled_from([3, 20])))
+    patch.setattr(fold_module, "POINTS", data.draw(st.integers(1, 3)))
+
+
+def check_live(data: st.DataObject, records: list[Record], blank: Callable[[], Policy]) -> Fold:
+    """Write and fold with any boundaries, restarts and interruptions; compare with a fold from the start at the end."""
+    with TemporaryDirectory() as folder, SqliteLedger(Path(folder) / "ledger.db", linger=0.0) as ledger:
+        live, left = Fold(blank()), records
+        while left:
+            size = data.draw(st.integers(1, max(1, len(records) // 3)))
+            for record in left[:size]:
+                ledger.put(record)
+            left = left[size:]
+            ledger.flush().wait(10)
+            if data.draw(st.booleans()):
+                with suppress(BrokenOff):
+                    live.advance(ledger, breathe=break_off)
+            else:
+                live.advance(ledger)
+            if data.draw(st.booleans()):
+                live = Fold(blank()).resume(live.snapshot(1.0))
+        live.advance(ledger)
+        whole = fold(ledger, blank())
+        assert live.policy.state() == whole.policy.state()
+        assert live.agreement.state() == whole.agreement.state()
+        assert (live.seq, live.learnt, live.skipped, live.heard) == (
+            whole.seq,
+            whole.learnt,
+            whole.skipped,
+            whole.heard,
+        )
+        assert live.snapshot(0.0).version == whole.snapshot(0.0).version
+        return whole
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), data=st.data())
@@ -68,26 +117,125 @@ def test_live_with_any_boundaries_equals_from_the_start(
     histories: Histories,
 ) -> None:
     """Batches, pages, points to go back to, and restarts from a snapshot leave no trace in the state."""
-    monkeypatch_module.setattr(fold_module, "PAGE", data.draw(st.sampled_from([1, 7, 64])))
-    monkeypatch_module.setattr(fold_module, "APART", data.draw(st.sampled_from([3, 20])))
-    monkeypatch_module.setattr(fold_module, "POINTS", data.draw(st.integers(1, 3)))
-    with TemporaryDirectory() as folder, SqliteLedger(Path(folder) / "ledger.db", linger=0.0) as ledger:
-        live = Fold(fresh(estimator_like(estimator)))
-        left = histories(seed, 40)
-        while left:
-            size = data.draw(st.integers(1, 40))
-            for record in left[:size]:
-                ledger.put(record)
-            left = left[size:]
-            ledger.flush().wait(10)
-            live.advance(ledger)
-            if data.draw(st.booleans()):
-                live = Fold(fresh(estimator_like(estimator))).resume(live.snapshot(1.0))
-        whole = fold(ledger, fresh(estimator_like(estimator)))
-        assert live.policy.state() == whole.policy.state()
-        assert live.agreement.state() == whole.agreement.state()
-        assert (live.seq, live.learnt, live.skipped) == (whole.seq, whole.learnt, whole.skipped)
-        assert live.snapshot(0.0).version == whole.snapshot(0.0).version
+    draw_sizes(data, monkeypatch_module)
+    check_live(data, histories(seed, 40), lambda: fresh(estimator_like(estimator)))
+
+
+@pytest.fixture(scope="module")
+def suspicious() -> Iterator[pytest.MonkeyPatch]:
+    """A short memory and little patience, so that short streams are enough to find liars out; `quarrels` has three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trust_module, "MEMORY", 32)
+        patch.setattr(trust_module, "PATIENCE", 0.3)
+        yield patch
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10**6), data=st.data())
+def test_going_back_for_liars_leaves_no_trace_of_when_the_learner_ran(
+    estimator: Any, seed: int, data: st.DataObject, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories
+) -> None:
+    """Also where what a liar was found out by is withdrawn later, and where the learner is stopped on its way back."""
+    draw_sizes(data, suspicious, pages=[4, 16, 64])
+    check_live(data, quarrels(seed, 120), lambda: fresh(estimator_like(estimator)))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_what_a_liar_taught_before_it_was_found_out_is_unlearnt(
+    estimator: Any, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories, written: Written
+) -> None:
+    """The state is that of a fold in which the scores disregarded count nothing; nobody honest is among them."""
+    records = quarrels(1, 300, revoke=False)
+    suspicious.setattr(fold_module, "PAGE", 16)
+    suspicious.setattr(fold_module, "APART", 64)
+    made = fold(written("l", records), fresh(estimator_like(estimator)))
+    found = made.agreement.disregarded()
+    assert set(found) == {"x", "y", "z"}
+    assert made.rebuilds == len(made.agreement.verdicts) <= 3
+    first = {t: next(i for i, r in enumerate(records, 1) if isinstance(r, Feedback) and r.tenant == t) for t in found}
+    assert found["x"][0] == first["x"], "it has lied from the start"
+    assert found["z"][0] > first["z"] + 100, "what it said long before it lied still counts"
+    kept = [
+        record
+        for row, record in enumerate(records, 1)
+        if not (isinstance(record, Feedback) and record.tenant in found and row <= found[record.tenant][1])
+        or (isinstance(record, Feedback) and row < found[record.tenant][0])
+    ]
+    believing = fold(written("kept", kept), fresh(estimator_like(estimator)), trust=Trust(earned=False))
+    after = [r for r in records[found["z"][1] :] if isinstance(r, Feedback) and r.tenant in found]
+    assert made.learnt <= believing.learnt - len(after) // 2, "and most of what they gave after that counts nothing"
+
+
+def test_a_tenant_that_agrees_again_counts_again(
+    suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories, written: Written
+) -> None:
+    made = fold(written("l", quarrels(3, 400, revoke=False)), fresh())
+    assert "x" in made.agreement.disregarded()
+    assert made.agreement.doubted().get("x", 1.0) == 1.0, "it has told the truth in the second half"
+
+
+def test_an_erasure_takes_a_verdict_back_that_rested_on_it(
+    suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories, written: Written
+) -> None:
+    ledger = written("l", quarrels(1, 200))
+    live = fold(ledger, fresh())
+    assert "x" in live.agreement.disregarded()
+    ledger.forget(tenant="x")
+    live.advance(ledger)
+    assert "x" not in live.agreement.disregarded()
+    whole = fold(ledger, fresh())
+    assert (live.policy.state(), live.agreement.state()) == (whole.policy.state(), whole.agreement.state())
+
+
+def test_liars_that_take_turns_cannot_make_it_fold_without_end(
+    make: Any, suspicious: pytest.MonkeyPatch, fresh: Fresh, written: Written
+) -> None:
+    """A new liar every 40 decisions: the rows folded in all stay within a multiple of the ledger."""
+    suspicious.setattr(fold_module, "PAGE", 8)
+    suspicious.setattr(fold_module, "APART", 32)
+    random = np.random.default_rng(0)
+    records: list[Record] = []
+    for i in range(1200):
+        liar = i > 60 and i % 3 == 0
+        vector = random.choice([-1.0, 1.0], size=3)
+        tenant = f"liar{i // 40}" if liar else "acme"
+        score = 0.5 + (-0.5 if liar else 0.5) * vector[0]
+        row = make.decision(str(i), tenant)
+        records += [msgspec.structs.replace(row, vector=vector.astype(np.float32)), make.score(str(i), score)]
+    pages = []
+    made = Fold(fresh())
+    made.advance(written("l", records), breathe=lambda: pages.append(made.seq))
+    assert 3 <= made.rebuilds <= 20
+    assert len(made.agreement.disregarded()) > made.rebuilds, "those that had to wait are judged together"
+    assert 8 * len(pages) < (1 + AGAIN) * len(records)
+
+
+@pytest.mark.parametrize("estimator", [Ridge(), Logistic()], ids=repr)
+def test_a_snapshot_outlives_a_change_of_the_pool_unless_somebody_concerned_has_judged(
+    estimator: Any, fresh: Fresh, histories: Histories, written: Written
+) -> None:
+    ledger = written("l", histories(2, 40))
+    before = Trust(barred=frozenset({"pocket", "small"}))
+    snapshot = fold(ledger, fresh(type(estimator)()), trust=before).snapshot(0.0)
+    larger = Trust(barred=frozenset({"pocket", "small", "third"}))
+    resumed = Fold(fresh(type(estimator)()), larger).resume(snapshot)
+    assert resumed.seq == snapshot.seq
+    assert resumed.snapshot(0.0) == fold(ledger, fresh(type(estimator)()), trust=larger).snapshot(0.0)
+    for barred in ({"pocket", "small", "judge"}, {"pocket"}):
+        with pytest.raises(SnapshotError, match="others were barred"):
+            Fold(fresh(type(estimator)()), Trust(barred=frozenset(barred))).resume(snapshot)
+
+
+def test_too_many_sources_to_remember_make_a_change_of_the_pool_fold_anew(
+    make: Any, fresh: Fresh, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_module, "SOURCES", 2)
+    ledger = written("l", [make.decision("a"), *(make.score("a", 1.0, source=f"s{i}") for i in range(3))])
+    snapshot = fold(ledger, fresh()).snapshot(0.0)
+    assert Fold(fresh()).resume(snapshot).heard is None
+    with pytest.raises(SnapshotError, match="others were barred"):
+        Fold(fresh(), Trust(barred=frozenset({"new"}))).resume(snapshot)
 
 
 def estimator_like(estimator: Any) -> Any:

@@ -57,9 +57,14 @@ def test_show(filled: Path) -> None:
 def test_verify_export_import(filled: Path, tmp_path: Path) -> None:
     facts = json.loads(run("verify", "-l", filled, "--json"))
     assert "verified" in run("verify", "-l", filled, "--anchor", f"{facts['head']}:{facts['hash']}")
-    run("export", tmp_path / "out.jsonl", "-l", filled)
+    written = {"rows": 56, "to": str(tmp_path / "out.jsonl")}
+    assert json.loads(run("export", tmp_path / "out.jsonl", "-l", filled, "--json")) == written
     assert json.loads(run("verify", "--exported", tmp_path / "out.jsonl", "--json"))["hash"] == facts["hash"]
-    run("import", tmp_path / "out.jsonl", "-l", tmp_path / "copy.db")
+    copied = json.loads(run("import", tmp_path / "out.jsonl", "-l", tmp_path / "copy.db", "--json"))
+    assert copied == {"rows": 56, "to": str(tmp_path / "copy.db")}
+    piped = CliRunner().invoke(ledger_verbs.app, ["export", "-", "-l", str(filled), "--json"])
+    assert len(piped.stdout_bytes.splitlines()) >= 56, "only the rows"
+    assert json.loads(piped.stderr) == {"rows": 56, "to": "-"}
     assert json.loads(run("verify", "-l", tmp_path / "copy.db", "--json"))["hash"] == facts["hash"]
     connection = sqlite3.connect(filled)
     connection.executescript("DROP TRIGGER rows_keep; UPDATE rows SET at = at + 1 WHERE seq = 7")

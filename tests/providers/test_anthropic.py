@@ -245,7 +245,7 @@ async def test_a_whole_answer(serve, call):
     assert head.startswith(b"POST /v1/messages ")
     assert b"x-api-key: key\r\n" in head
     assert b"anthropic-version: 2023-06-01\r\n" in head
-    assert (chunk.text, chunk.finish, chunk.usage) == ("hello", "stop", Usage(45, 4, 30))
+    assert (chunk.text, chunk.finish, chunk.usage) == ("hello", "stop", Usage(45, 4, 30, cache_write=5))
     answer = json.loads(chunk.raw)
     assert answer["object"] == "chat.completion"
     assert answer["id"] == "msg_1"

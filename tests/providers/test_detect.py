@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from interlock.providers.detect import detect, ollama_address
@@ -26,17 +28,51 @@ async def test_base_urls_of_the_environment_count_and_blank_keys_do_not():
     assert [one.base_url for one in found] == ["http://gw/v1"]
 
 
-async def test_an_ollama_that_answers(serve):
-    async def ollama(peer):
-        head, _ = await peer.receive()
-        assert head.startswith(b"GET /api/tags ")
-        await peer.answer(b'{"models": [{"name": "qwen3:4b", "size": 1}, {"name": "llama3.2"}]}')
+def ollama(tags, shown=None):
+    """Plays an Ollama that lists `tags` and shows the models in `shown`, each with what it says."""
 
-    server = await serve(ollama)
-    [one], notes = await detect({"OLLAMA_HOST": server.url})
+    async def play(peer):
+        while True:
+            head, body = await peer.receive()
+            if head.startswith(b"GET /api/tags "):
+                await peer.answer(json.dumps({"models": tags}).encode())
+            else:
+                assert head.startswith(b"POST /api/show ")
+                said = (shown or {}).get(json.loads(body)["model"])
+                await (peer.answer(b"{}", "404 Not Found") if said is None else peer.answer(json.dumps(said).encode()))
+
+    return play
+
+
+async def test_an_ollama_that_answers(serve):
+    server = await serve(ollama([{"name": "qwen3:4b", "size": 1}, {"name": "llama3.2"}]))
+    [one], notes = await detect({"OLLAMA_HOST": server.url}, budget=5.0)
     assert (one.kind, one.base_url, one.secret) == ("openai", server.url + "/v1", "")
     assert one.models == ("qwen3:4b", "llama3.2")
     assert notes == []
+
+
+async def test_models_that_only_embed_are_left_out(serve):
+    """Newer versions list what a model can do, older ones show it, the oldest know its family."""
+    tags = [
+        {"name": "listed-chat", "capabilities": ["completion", "tools"]},
+        {"name": "listed-embed", "capabilities": ["embedding"]},
+        {"name": "shown-chat", "details": {"family": "gemma3"}},
+        {"name": "shown-embed", "details": {"family": "gemma3"}},
+        {"name": "old-chat", "details": {"family": "llama"}},
+        {"name": "old-embed", "details": {"family": "nomic-bert"}},
+        {"name": "unsaid"},
+    ]
+    shown = {
+        "shown-chat": {"capabilities": ["completion"]},
+        "shown-embed": {"capabilities": ["embedding"]},
+        "unsaid": {},
+    }
+    server = await serve(ollama(tags, shown))
+    [one], _ = await detect({"OLLAMA_HOST": server.url}, budget=5.0)
+    assert one.models == ("listed-chat", "shown-chat", "old-chat", "unsaid")
+    asked = [json.loads(body)["model"] for head, body in server.requests if head.startswith(b"POST")]
+    assert sorted(asked) == ["old-chat", "old-embed", "shown-chat", "shown-embed", "unsaid"]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"models": [{}]}', b"[]", b"\xff"])

@@ -15,7 +15,7 @@ import typer
 from ..errors import ConfigError, InterlockError, LedgerError, ProviderError, Refused, RequestError
 from .output import complain
 
-VERBS = ("serve", "route", "chat", "pool", "top", "check", "feedback", "version")
+VERBS = ("serve", "route", "chat", "pool", "top", "check", "feedback", "replay", "version")
 GROUPS = ("ledger", "learner", "pocket", "lab", "import_")
 
 EXIT: tuple[tuple[type[InterlockError], int], ...] = (

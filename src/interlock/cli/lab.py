@@ -193,7 +193,7 @@ def cross_validate(
 
 @app.command()
 def leaderboard(
-    data: Path | None = typer.Option(None, help="Folder of outcome tables; by default $INTERLOCK_DATA/outcomes."),
+    data: Path | None = typer.Option(None, help="Folder of outcome tables; by default $INTERLOCK_DATA."),
     estimators: str = ESTIMATORS,
     datasets: str = DATASETS,
     folds: int = typer.Option(3, min=2, help="Parts of the cross-validation."),
@@ -210,11 +210,11 @@ def leaderboard(
     """
     from ..lab.folders import chosen_estimators
     from ..lab.leaderboard import leaderboard as run_all
-    from ..lab.locate import outcomes
+    from ..lab.locate import data_folder
 
     with _extra(), _bar() as progress:
         board = run_all(
-            outcomes(data),
+            data_folder(data),
             chosen_estimators(estimators),
             datasets=_split(datasets),
             folds=folds,

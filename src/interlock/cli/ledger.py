@@ -91,6 +91,7 @@ def export(
     ledger: Path = LEDGER,
     tenant: str | None = typer.Option(None, help="Only what concerns this tenant (such an export cannot be imported)."),
     kind: str | None = typer.Option(None, help="Only rows of this kind."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON; on standard error when the rows go to - ."),
 ) -> None:
     """Write the ledger as JSON Lines, bodies and attachments included.
 
@@ -108,13 +109,14 @@ def export(
         else:
             with to.open("wb") as out:
                 count = write(reading, out, tenant=tenant, kind=kind, progress=step)
-    typer.echo(f"{count} rows", err=True)
+    _counted(count, str(to), as_json)
 
 
 @app.command("import")
 def import_(
     exported: Path = typer.Argument(help="A whole export.", exists=True, dir_okay=False),
     ledger: Path = LEDGER,
+    as_json: bool = JSON,
 ) -> None:
     """Make a new ledger of an export. Every hash is verified on the way.
 
@@ -124,7 +126,17 @@ def import_(
 
     with progress("importing") as step, exported.open("rb") as lines:
         count = import_export(lines, ledger, step)
-    typer.echo(f"{count} rows in {ledger}", err=True)
+    _counted(count, str(ledger), as_json)
+
+
+def _counted(count: int, to: str, as_json: bool) -> None:
+    """Say how many rows were written. Standard output is left alone when it has the rows."""
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode({"rows": count, "to": to}).decode(), err=to == "-")
+    else:
+        typer.echo(f"{count} rows" if to == "-" else f"{count} rows in {to}", err=True)
 
 
 @app.command()
@@ -184,6 +196,7 @@ def fold(
         "learnt": made.learnt,
         "skipped": dict(made.skipped),
         "doubted": made.agreement.doubted(),
+        "disregarded": made.agreement.disregarded(),
         "stored": reading.snapshot(snapshot.version) is not None,
         "bytes": len(snapshot.state),
     }
@@ -195,6 +208,8 @@ def fold(
             print(f"  {count} taught nothing: {reason}")
         for name, weight in sorted(made.agreement.doubted().items()):
             print(f"  tenant {name!r} counts {weight:g}: it contradicts what the others confirm")
+        for name, (first, last) in sorted(made.agreement.disregarded().items()):
+            print(f"  tenant {name!r} counts nothing from row {first} to {last}: it was found out too late")
 
     emit(facts, as_json, say)
 

@@ -40,6 +40,7 @@ class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, ren
     input: Price
     output: Price
     cached: Price | None = None
+    cache_write: Price | None = None
 
 
 class CandidateSettings(Part, frozen=True):

@@ -100,13 +100,17 @@ def events(
         raise ValueError(f"{counts}: expected as many of each")
     if width is not None and x.shape[1] != width:
         raise ValueError(f"vectors have {x.shape[1]} columns, but {width} have been learnt")
-    for what, values in (("vector", x.sum(axis=1)), ("target", y), ("weight", w)):
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise ValueError(f"row {bad[0]} (candidate {names[bad[0]]!r}): its {what} is not finite")
-    negative = np.flatnonzero(w < 0)
-    if len(negative) and not revocable:
-        raise ValueError(f"row {negative[0]}: weight {w[negative[0]]:g}, but this estimator cannot revoke: rebuild it")
+    sums = np.add.reduce(x, axis=1)
+    if not np.isfinite(np.add.reduce(sums) + np.add.reduce(y) + np.add.reduce(w)):
+        for what, values in (("vector", sums), ("target", y), ("weight", w)):
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                raise ValueError(f"row {bad[0]} (candidate {names[bad[0]]!r}): its {what} is not finite")
+    if not revocable and weights is not None:
+        negative = np.flatnonzero(w < 0)
+        if len(negative):
+            weight = w[negative[0]]
+            raise ValueError(f"row {negative[0]}: weight {weight:g}, but this estimator cannot revoke: rebuild it")
     return map(Event, x, names, y.tolist(), w.tolist())
 
 

@@ -35,7 +35,7 @@ def logistic(
         best = loss
         chance = 0.5 * (1.0 + np.tanh(0.5 * logit))
         curvature = weights * np.maximum(chance * (1.0 - chance), 1e-6)
-        inverse = np.linalg.inv((z * curvature[:, None]).T @ z + np.diag(precision))
+        inverse = np.asarray(np.linalg.inv((z * curvature[:, None]).T @ z + np.diag(precision)), dtype=np.float64)
         step = inverse @ (z.T @ (weights * (targets - chance)) - precision * (w - mean))
         w = w + step
     return w, 0.5 * (inverse + inverse.T)

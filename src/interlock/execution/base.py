@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, Self
 
 from ..errors import ConfigError, InterlockError, nearest
@@ -15,6 +17,10 @@ from ..types import Candidate, Chunk, Decision, Outcome, Request, Step, Usage
 from .calls import CANCELLED, Board, Calls
 from .cost import add
 from .fallback import Fallback, Walker
+
+log = logging.getLogger("interlock.execution")
+
+_CLOSING: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
 
 
 class Strategy(Protocol):
@@ -28,9 +34,9 @@ class Run:
 
     A run ends when it is exhausted, when it raises (`ProviderError`, or the cancellation of the task that awaits it) or
     with `aclose`, which also ends the upstream call: a client went away. `on_done` is called exactly once, before the
-    end is reported to whoever iterates. A run that is forgotten instead is settled, as cancelled, when it is collected,
-    with a `ResourceWarning`. `aclose` must not be called while another task awaits the next chunk: cancel
-    that task instead.
+    end is reported to whoever iterates. `aclose` must not be called while another task awaits the next chunk: cancel
+    that task instead. A run that is forgotten is closed by the event loop it was started on once it is collected, with
+    a `ResourceWarning`; without a loop that still runs the warning is all, since `on_done` may only be called there.
     """
 
     def __init__(
@@ -45,6 +51,10 @@ class Run:
         self._outcome: Outcome | None = None
         self._calls, self._chunks, self._on_done, self._recorded = calls, chunks, on_done, recorded
         self._began = calls.clock()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
         self._ttft: float | None = None
         self._finish = ""
 
@@ -111,9 +121,11 @@ class Run:
 
     def __del__(self) -> None:
         if self._outcome is None:
+            if self._loop is not None:
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(_close_forgotten, self)
             warning = f"the run of decision {self.decision.id} was neither exhausted nor closed"
             warnings.warn(warning, ResourceWarning, source=self, stacklevel=1)
-            self._end(CANCELLED)
 
     def _note(self, chunk: Chunk) -> None:
         if self._ttft is None and self._calls.request.stream:
@@ -148,8 +160,22 @@ class Run:
         self._on_done(self._outcome)
 
 
+def _close_forgotten(run: Run) -> None:
+    """On the run's own loop; the collector may have been in any thread."""
+    task = asyncio.ensure_future(run.aclose())
+    _CLOSING.add(task)
+    task.add_done_callback(_closed)
+
+
+def _closed(task: asyncio.Task[None]) -> None:
+    _CLOSING.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a forgotten run could not be closed", exc_info=error)
+
+
 class Executor:
-    """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call.
+    """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call;
+    `default_order` is in which candidates of unknown utility are called.
 
     Raises `ConfigError` when a candidate names a provider that is not there.
     """
@@ -162,13 +188,14 @@ class Executor:
         board: Board,
         fallback: Fallback | None = None,
         *,
+        default_order: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.providers, self.strategy, self.board = dict(providers), strategy, board
         self.candidates = {candidate.name: candidate for candidate in candidates}
-        self.fallback = fallback or Fallback()
+        self.fallback, self.default_order = fallback or Fallback(), tuple(default_order)
         self._clock, self._walker = clock, Walker(self.fallback, sleep, draw)
         for candidate in self.candidates.values():
             if candidate.provider not in self.providers:
@@ -204,5 +231,6 @@ class Executor:
             clock=self._clock,
             deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
             max_attempts=self.fallback.max_attempts,
+            default_order=self.default_order,
         )
         return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)

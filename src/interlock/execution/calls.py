@@ -11,12 +11,12 @@ import asyncio
 import logging
 import math
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..errors import Garbled, ProviderError, Skipped, TimedOut
 from ..providers.base import Call, Chunks, Provider
-from ..types import Candidate, Decision, Request, Step, Usage
+from ..types import NUMBERS, Candidate, Decision, Request, Slate, Step, Usage
 from .alarm import Alarm
 from .cost import cost_of
 
@@ -36,7 +36,8 @@ class Board(Protocol):
 class Calls:
     """Makes calls on behalf of one run and records them in `steps`.
 
-    `permitted` holds the decision's permitted candidates: the chosen one, then the others by falling utility.
+    `permitted` holds the decision's permitted candidates: the chosen one, then the others by falling utility, and those
+    of which none is known in the `default_order`.
     `deadline` is on `clock`'s scale, like every time here. `energy` sums what the providers reported over all calls,
     in joules, and is `None` as long as none did.
     """
@@ -52,9 +53,10 @@ class Calls:
         clock: Callable[[], float],
         deadline: float,
         max_attempts: int,
+        default_order: Sequence[str] = (),
     ) -> None:
         self.request, self.decision, self.deadline, self.clock = request, decision, deadline, clock
-        self.permitted = tuple(candidates[name] for name in order(decision))
+        self.permitted = tuple(candidates[name] for name in order(decision, default_order))
         self.steps: list[Step] = []
         self.served: Candidate | None = None
         self.energy: float | None = None
@@ -156,8 +158,18 @@ class Calls:
         return error
 
 
-def order(decision: Decision) -> list[str]:
-    """The permitted candidates' names: the chosen one first, then by falling utility, unknown utilities last."""
-    rows = [row for row in decision.considered if row.permitted]
-    rows.sort(key=lambda row: (row.candidate != decision.chosen, math.inf if math.isnan(row.utility) else -row.utility))
-    return [row.candidate for row in rows]
+def order(decision: Decision, default_order: Sequence[str] = ()) -> list[str]:
+    """The permitted candidates' names: the chosen one first, then by falling utility, unknown utilities last.
+
+    Among equal and among unknown ones the `default_order` counts; those that it does not list come last, in pool order.
+    """
+    slate = Slate.of(decision.considered)
+    rank = {name: place for place, name in enumerate(default_order)}
+    utilities = slate.numbers[:, NUMBERS.index("utility")].tolist()
+
+    def key(i: int) -> tuple[bool, float, int]:
+        utility = math.inf if math.isnan(utilities[i]) else -utilities[i]
+        return slate.names[i] != decision.chosen, utility, rank.get(slate.names[i], len(rank))
+
+    permitted = [i for i, reasons in enumerate(slate.reasons) if not reasons]
+    return [slate.names[i] for i in sorted(permitted, key=key)]

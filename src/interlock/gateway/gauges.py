@@ -1,4 +1,7 @@
-"""What metrics say of the present, looked up at each scrape: breakers, ledger, snapshot, listeners."""
+"""What metrics say of the present, looked up at each scrape: breakers, ledger, policy, snapshot, listeners.
+
+A scrape is answered on the event loop, so all of it comes from memory.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class Gauges(Collector):
         failed.add_metric((), service.router.ledger.failed)
         yield failed
         yield self._snapshot()
+        yield self._failures()
         listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")
         listeners.add_metric((), service.hub.listeners)
         yield listeners
@@ -43,13 +47,20 @@ class Gauges(Collector):
         yield dropped
 
     def _snapshot(self) -> Metric:
-        router = self._service.router
-        published = {version: at for version, _, at, _ in router.ledger.snapshots()}
+        learner = self._service.router.learner
         family = GaugeMetricFamily(
-            "interlock_snapshot_age_seconds", "Since the serving snapshot was published; absent before one."
+            "interlock_snapshot_age_seconds", "Since the serving snapshot was folded; absent before one."
         )
-        if (at := published.get(router.served.snapshot)) is not None:
+        if learner is not None and (at := learner.status().served_at):
             family.add_metric((), time.time() - at)
+        return family
+
+    def _failures(self) -> Metric:
+        family = CounterMetricFamily(
+            "interlock_policy_failures", "Exceptions of the policy; the default order decides.", labels=("stage",)
+        )
+        for stage, count in self._service.router.failsafe.failures.items():
+            family.add_metric((stage,), count)
         return family
 
     def _breakers(self) -> Metric:

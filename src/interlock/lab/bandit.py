@@ -150,11 +150,11 @@ def simulate(
     steps = len(world) if steps is None else min(steps, len(world))
     rows, chosen = np.zeros((len(seeds), steps), dtype=np.intp), np.zeros((len(seeds), steps), dtype=np.intp)
     best = np.zeros((len(seeds), steps))
-    contexts = [Context(_REQUEST, {}, vector) for vector in world.vectors.astype(np.float32)]
+    contexts = contexts_of(world)
     presence = [world.present(step) for step in range(steps)]
     for run, seed in enumerate(seeds):
         rows[run] = np.random.default_rng(seed).permutation(len(world))[:steps]
-        chosen[run] = _one_run(policy.clone(), world, contexts, rows[run], presence, seed, exploration)
+        chosen[run] = walk(policy.clone(), world, rows[run], seed, contexts, presence, exploration)
         best[run] = [world.rewards[row, mask].max() for row, mask in zip(rows[run], presence, strict=True)]
         done(1)
     reward = world.rewards[rows, chosen]
@@ -164,27 +164,34 @@ def simulate(
 _REQUEST = Request(id="lab")
 
 
-def _one_run(
+def walk(
     policy: Policy,
     world: World,
-    contexts: Sequence[Context],
     rows: Chosen,
-    presence: Sequence[Mask],
     seed: int,
-    exploration: Callable[[int], Any] | None,
+    contexts: Sequence[Context] | None = None,
+    presence: Sequence[Mask] | None = None,
+    exploration: Callable[[int], Any] | None = None,
 ) -> Chosen:
+    """One run through these rows of the world: the arms chosen, (t,). The policy has learnt from it afterwards."""
+    contexts = contexts_of(world) if contexts is None else contexts
+    presence = [world.present(step) for step in range(len(rows))] if presence is None else presence
     said = world.rewards if world.told is None else world.told
     chosen = np.zeros(len(rows), dtype=np.intp)
     for step, row in enumerate(rows):
         if exploration is not None:
             policy.exploration = exploration(step)
         probability = choose(policy, contexts[row], world.candidates, presence[step])
-        arm = sample(probability, seed, f"{step}")
+        arm = sample(probability.tolist(), seed, f"{step}")
         assert arm is not None
         chosen[step] = arm
         if np.isfinite(said[row, arm]):
             learn(policy, world.arms[arm], contexts[row].vector, float(said[row, arm]))
     return chosen
+
+
+def contexts_of(world: World) -> list[Context]:
+    return [Context(_REQUEST, {}, vector) for vector in world.vectors.astype(np.float32)]
 
 
 def choose(policy: Policy, context: Context, candidates: Sequence[Candidate], present: Mask) -> Array:
@@ -226,11 +233,11 @@ def replay(
     Raises `WorldError` when it never agrees, for then nothing is known of it.
     """
     policy, kept = policy.clone(), []
-    contexts = [Context(_REQUEST, {}, vector) for vector in world.vectors.astype(np.float32)]
+    contexts = contexts_of(world)
     everyone = np.ones(len(world.arms), dtype=np.bool_)
     for step, (row, arm, reward) in enumerate(zip(log.rows, log.arms, log.rewards, strict=True)):
         probability = choose(policy, contexts[row], world.candidates, everyone)
-        if sample(probability, seed, f"{step}") == arm:
+        if sample(probability.tolist(), seed, f"{step}") == arm:
             kept.append(reward)
             learn(policy, world.arms[arm], contexts[row].vector, float(reward))
     done(1)

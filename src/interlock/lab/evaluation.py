@@ -24,7 +24,9 @@ POINTLESS = 0.02
 AS_GOOD = 0.01
 """Quality that is not worse by more than this counts as kept."""
 
+LEAST_OF_FAMILY = 100
 BINS = 15
+FEW = 41  # resamples behind the intervals of figures that are slow to compute
 HALVINGS = 10
 
 
@@ -61,7 +63,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """One data set. `missing` is the share of cells without a score; `margin` the oracle's over the best single."""
+    """One data set. `missing` is the share of cells without a score; `margin` the oracle's over the best single.
+
+    Where tasks are named FAMILY:TASK, `families` has the figures of each large family alone: family, arm, figure.
+    """
 
     dataset: str
     trained_on: int
@@ -75,6 +80,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     complementarity: dict[str, float]
     arms: tuple[Arm, ...]
     verdict: Verdict
+    families: dict[str, dict[str, dict[str, Interval]]]
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
@@ -102,6 +108,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
                 grid.add_row(arm.name, *cells, *spent, style="dim" if kind == "panel" else "")
             grid.add_section()
         console.print(grid)
+        for family, figures in self.families.items():
+            routers = [arm.name for arm in self.arms if arm.kind == "router" and self.figure in figures[arm.name]]
+            for name in sorted(routers, key=lambda name: -figures[name][self.figure].value)[:1]:
+                figure = figures[name][self.figure]
+                console.print(f"  on {family} alone the best router, {name}, has {SHOWN[self.figure]} {figure}")
         console.print(
             f"  {self.missing:.1%} of the cells are missing; what did not answer a query was not on offer there"
         )
@@ -146,14 +157,13 @@ def judge(test: Table, arms: Sequence[Played], *, trained_on: int, rounds: int =
     ground = _Ground(test, weights, single, by_name.get("cheapest"))
     front = by_name["oracle"]
     curves = {arm.name: ground.curve(arm) for arm in arms} if ground.priced else {}
-    everything = [(c[0], q[0]) for name, (c, q) in curves.items() if name != front.name]
+    known = [curve for name, curve in curves.items() if name != front.name]
+    everything = [np.concatenate(parts, axis=1)[:FEW] for parts in zip(*known, strict=True)]
     judged = []
     for arm in arms:
         figures = ground.figures(arm)
         if ground.priced:
-            cost, quality = curves[arm.name]
-            all_cost, all_quality = (np.concatenate(parts) for parts in zip(*everything, strict=True))
-            figures["pareto_distance"] = _plain(pareto_distance(cost[0], quality[0], all_cost, all_quality))
+            figures["pareto_distance"] = interval(_distances(curves[arm.name], everything))
         share = _shares(arm, len(test.candidates))
         judged.append(
             Arm(
@@ -181,7 +191,30 @@ def judge(test: Table, arms: Sequence[Played], *, trained_on: int, rounds: int =
         complementarity=complementarity(test),
         arms=tuple(judged),
         verdict=verdict(test, arms, weights, ground.priced, seed),
+        families=_families(test, arms, rounds, seed),
     )
+
+
+def _families(test: Table, arms: Sequence[Played], rounds: int, seed: int) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Every arm's figures on each family of tasks that has enough queries; none where tasks have no families."""
+    if not any(":" in task for task in test.tasks):
+        return {}
+    family = np.array([task.split(":")[0] for task in test.tasks], dtype=object)
+    found = {}
+    for name in dict.fromkeys(family):
+        rows = family == name
+        if LEAST_OF_FAMILY <= rows.sum() < len(test):
+            part, played = test.take(rows), {arm.name: arm.take(rows) for arm in arms}
+            weights = resamples(len(part), rounds, seed, part.prompts)
+            ground = _Ground(part, weights, played["best single"], played.get("cheapest"))
+            found[name] = {label: ground.figures(arm) for label, arm in played.items()}
+    return found
+
+
+def _distances(curve: tuple[Array, Array], everything: Sequence[Array]) -> list[float]:
+    """ParetoDist of an arm to the front of all arms but the oracle, in the first few resamples."""
+    rows = range(len(everything[0]))
+    return [pareto_distance(curve[0][r], curve[1][r], everything[0][r], everything[1][r]) for r in rows]
 
 
 def _plain(value: float) -> Interval:
@@ -271,7 +304,7 @@ class _Ground:
         figures["rank_correlation"] = interval(
             [
                 rank_correlation(*row) if np.isfinite(row).all() else np.nan
-                for row in np.stack([guess, truth], axis=1)[:101]
+                for row in np.stack([guess, truth], axis=1)[:FEW]
             ]
         )
         if score.shape[1] == 2 and there.all():

@@ -1,15 +1,15 @@
-"""Evaluations on folders of outcome tables: one to learn from and one to be judged on, or one under cross-validation."""
+"""Evaluations on folders of outcome tables: learn from one and be judged on another, or one under cross-validation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import nearest
 from ..estimators import ESTIMATORS
 from .evaluation import Evaluation
 from .features import Features
-from .protocol import Progress, cross_validate, evaluate
+from .protocol import Learner, Progress, cross_validate, evaluate
 from .tables import TableError, read_tables
 
 
@@ -29,7 +29,7 @@ def chosen_estimators(names: str) -> tuple[str, ...]:
 def evaluate_folders(
     train: Path,
     test: Path,
-    estimators: Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     datasets: Sequence[str] | None = None,
     objectives: Sequence[str] = ("weighted",),
@@ -58,7 +58,7 @@ def evaluate_folders(
 
 def cross_validate_folder(
     folder: Path,
-    estimators: Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     datasets: Sequence[str] | None = None,
     folds: int = 5,

@@ -75,7 +75,7 @@ def decode(reward: Array, tasks: tuple[str, ...]) -> tuple[Array, Array]:
     """Accuracy and scaled energy (n, k) of rewards at lambda 0.5; NaN where accuracy is graded."""
     accuracy = (reward >= 0.5).astype(np.float64)
     energy = accuracy + 1.0 - 2.0 * reward
-    graded = np.array([task == GRADED for task in tasks])
+    graded = np.array([task == GRADED for task in tasks], dtype=np.bool_)
     accuracy[graded], energy[graded] = np.nan, np.nan
     return accuracy, np.clip(energy, 0.0, 1.0)
 

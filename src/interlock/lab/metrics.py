@@ -63,7 +63,10 @@ class Curve(NamedTuple):
         return np.asarray(np.where(q[..., 0] > self.quality[..., -1], np.nan, self.cost[..., 0] + spent.sum(axis=-1)))
 
     def mean(self, low: ArrayLike, high: ArrayLike) -> Array:
-        """Mean quality over costs from `low` to `high` (...,); left of the first vertex it counts as that vertex's."""
+        """Mean quality over costs from `low` to `high` (...,); left of the first vertex it is as there.
+
+        NaN where the range is empty.
+        """
         a, b = (np.asarray(bound, dtype=np.float64)[..., None] for bound in (low, high))
         start, end = self.cost[..., :1], self.cost[..., -1:]
         left, right = np.clip(self.cost[..., :-1], a, b), np.clip(self.cost[..., 1:], a, b)
@@ -75,7 +78,9 @@ class Curve(NamedTuple):
         area = (middle * (right - left)).sum(axis=-1, keepdims=True)
         area = area + self.quality[..., :1] * np.clip(start - a, 0.0, b - a)
         area = area + self.quality[..., -1:] * np.clip(b - end, 0.0, b - a)
-        return np.asarray((area / (b - a))[..., 0])
+        span = b - a
+        mean = np.divide(area, span, out=np.full(area.shape, np.nan), where=span > 0)
+        return np.asarray(mean[..., 0])
 
 
 def hull(cost: ArrayLike, quality: ArrayLike) -> Curve:
@@ -136,16 +141,19 @@ def cost_save(curve: Curve, quality: ArrayLike, cost: ArrayLike) -> Array:
     return np.asarray(1.0 - curve.reaching(quality) / np.asarray(cost, dtype=np.float64))
 
 
+def pareto_front(cost: Array, quality: Array) -> tuple[Array, Array]:
+    """The points (m,) that no other point beats in one of the two without losing in the other, cost rising."""
+    order = np.lexsort((-quality, cost))
+    c, q = cost[order], quality[order]
+    before = np.maximum.accumulate(np.concatenate([[-np.inf], q[:-1]]))
+    return c[q > before], q[q > before]
+
+
 def pareto_distance(cost: Array, quality: Array, front_cost: Array, front_quality: Array) -> float:
     """Mean distance of points (m,) to the nearest non-dominated point of the front (f,), in min-max units of both."""
-    dominated = (
-        (front_cost[None, :] <= front_cost[:, None])
-        & (front_quality[None, :] >= front_quality[:, None])
-        & ((front_cost[None, :] < front_cost[:, None]) | (front_quality[None, :] > front_quality[:, None]))
-    ).any(axis=1)
-    fc, fq = front_cost[~dominated], front_quality[~dominated]
+    c, q = pareto_front(front_cost, front_quality)
     spans = [float(np.ptp(np.concatenate(pair))) or 1.0 for pair in ((cost, front_cost), (quality, front_quality))]
-    apart = np.hypot((cost[:, None] - fc) / spans[0], (quality[:, None] - fq) / spans[1])
+    apart = np.hypot((cost[:, None] - c) / spans[0], (quality[:, None] - q) / spans[1])
     return float(apart.min(axis=1).mean())
 
 

@@ -38,6 +38,12 @@ class Played:
     fit_seconds: float = 0.0
     route_seconds: float = 0.0
 
+    def take(self, rows: NDArray[np.bool_]) -> Self:
+        """The same arm on some of its queries."""
+        chosen = None if self.chosen is None else self.chosen[rows]
+        predicted = None if self.predicted is None else self.predicted[rows]
+        return replace(self, quality=self.quality[rows], cost=self.cost[rows], chosen=chosen, predicted=predicted)
+
     def followed_by(self, other: Self) -> Self:
         """The same arm on further queries, from another fold."""
 

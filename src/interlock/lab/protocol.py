@@ -17,13 +17,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..estimators import ESTIMATORS, Estimator
+from ..errors import nearest
+from ..estimators import ESTIMATORS
 from ..objectives import CheapestAbove, Chebyshev, Objective, Weighted
 from ..types import Array, Estimate
+from .cache import Cache, code, digest
 from .costs import Costs
 from .evaluation import Evaluation, judge
 from .features import Features
@@ -32,6 +35,26 @@ from .tables import Table, TableError, join
 
 Progress = Callable[[str], object]
 """Told what is about to be done."""
+
+NOTHING_KEPT = Cache()
+
+
+class Learner(Protocol):
+    """What can be judged: every estimator, or anything else with these two. A NaN prediction is never chosen."""
+
+    def fit_table(self, vectors: Array, candidates: Sequence[str], scores: Array) -> Any:
+        """Forget everything and learn: vectors (n, d), scores (n, k), NaN where a candidate has none."""
+        ...
+
+    def predict(self, vectors: Array, candidates: Sequence[str]) -> tuple[Array, Array]:
+        """Expected score and its standard deviation, both (n, k)."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    def prepare(self) -> None: ...
+
 
 POINTS = 48
 _SCALES = np.concatenate([[0.0], np.geomspace(1e-3, 1e2, POINTS - 2), [1e7]])  # from quality alone to cost alone
@@ -47,27 +70,28 @@ OBJECTIVES: dict[str, Callable[[float], list[Objective]]] = {
 def evaluate(
     train: Table,
     test: Table,
-    estimators: Mapping[str, Estimator] | Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     objectives: Sequence[str] = ("weighted",),
     features: Features | None = None,
     rounds: int = 500,
     seed: int = 0,
     progress: Progress = lambda _: None,
+    cache: Cache = NOTHING_KEPT,
 ) -> Evaluation:
     """Judge `estimators` (by name, or made ones by any name) on `test` after fitting them on `train`.
 
     Both tables need the same candidates, or `TableError` is raised; so do tables with a single one, or without queries.
     """
     train, test = comparable(train, test)
-    arms = run(train, test, made(estimators), objectives, features or Features(), progress)
+    arms = run(train, test, made(estimators), objectives, features or Features(), progress, cache)
     progress(f"{test.name}: judging")
     return judge(test, arms, trained_on=len(train), rounds=rounds, seed=seed)
 
 
 def cross_validate(
     table: Table,
-    estimators: Mapping[str, Estimator] | Sequence[str],
+    estimators: Mapping[str, Learner] | Sequence[str],
     *,
     folds: int = 5,
     objectives: Sequence[str] = ("weighted",),
@@ -75,6 +99,7 @@ def cross_validate(
     rounds: int = 500,
     seed: int = 0,
     progress: Progress = lambda _: None,
+    cache: Cache = NOTHING_KEPT,
 ) -> Evaluation:
     """The same under cross-validation: every query is judged once, by what was fitted without its fold.
 
@@ -85,7 +110,7 @@ def cross_validate(
     arms: list[Played] = []
     for number, (train, test) in enumerate(table.folds(folds, seed)):
         told = partial(_prefixed, progress, f"fold {number + 1}/{folds}: ")
-        more = run(train, test, made(estimators), objectives, copy.deepcopy(features) or Features(), told)
+        more = run(train, test, made(estimators), objectives, copy.deepcopy(features) or Features(), told, cache)
         arms = more if not arms else [arm.followed_by(other) for arm, other in zip(arms, more, strict=True)]
         parts.append(test)
     progress(f"{table.name}: judging")
@@ -119,7 +144,7 @@ def comparable(train: Table, test: Table) -> tuple[Table, Table]:
     return train, test
 
 
-def made(estimators: Mapping[str, Estimator] | Sequence[str]) -> dict[str, Estimator]:
+def made(estimators: Mapping[str, Learner] | Sequence[str]) -> dict[str, Learner]:
     """Fresh estimators by name."""
     if isinstance(estimators, Mapping):
         return {name: copy.deepcopy(estimator) for name, estimator in estimators.items()}
@@ -129,35 +154,56 @@ def made(estimators: Mapping[str, Estimator] | Sequence[str]) -> dict[str, Estim
 def run(
     train: Table,
     test: Table,
-    estimators: Mapping[str, Estimator],
+    estimators: Mapping[str, Learner],
     objectives: Sequence[str],
     features: Features,
     progress: Progress = lambda _: None,
+    cache: Cache = NOTHING_KEPT,
 ) -> list[Played]:
     """What the panel and every estimator under every objective got on `test`, each arm's time included."""
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise TableError(f"no objective {name!r}; {nearest(name, list(OBJECTIVES))}")
     progress(f"{test.name}: features")
-    vectors = features.fit_transform(train.prompts, train.tasks)
-    start = time.perf_counter()
-    asked = features.transform(test.prompts)
-    reading = (time.perf_counter() - start) / len(test)
+    key = digest(code("lab/features.py", "signals", "encoder.py"), features, train.prompts, train.tasks, test.prompts)
+    read = cache.arrays(key, partial(_featurised, features, train, test))
+    vectors, asked = read["vectors"], read["asked"]
     priced = bool(np.isfinite(train.cost).any())
     cost = Costs().fit(vectors, train.cost).predict(asked) if priced else np.full(test.score.shape, np.nan)
     dearest = float(np.nanmax(train.mean("cost"))) if priced else 1.0
-    main, *others = (partial(swept, OBJECTIVES[name](dearest) if priced else [Weighted()]) for name in objectives)
-    arms = panel(train, test, vectors, asked, main)
+    sweeps = [partial(swept, OBJECTIVES[name](dearest) if priced else [Weighted()]) for name in objectives]
+    arms = panel(train, test, vectors, asked, sweeps[0])
     for name, estimator in estimators.items():
         progress(f"{test.name}: {name}")
-        start = time.perf_counter()
-        estimator.fit_table(vectors, train.candidates, train.score)
-        estimator.prepare()
-        fitted = time.perf_counter()
-        quality, _ = estimator.predict(asked, train.candidates)
-        routed = reading + (time.perf_counter() - fitted) / len(test)
-        for objective, sweep in zip(objectives, (main, *others), strict=True):
+        mine = digest(key, code("estimators"), type(estimator).__qualname__, estimator, train.score, train.candidates)
+        said = cache.arrays(mine, partial(_predicted, estimator, train, vectors, asked))
+        quality, (fitted, routed) = said["quality"], said["seconds"]
+        for objective, sweep in zip(objectives if priced else objectives[:1], sweeps, strict=False):
             shown = name if objective == objectives[0] else f"{name} / {objective}"
             arm = play(shown, "router", test, sweep(quality, cost, test.answered))
-            arms.append(replace(arm, predicted=quality, fit_seconds=fitted - start, route_seconds=routed))
+            spent = float(read["seconds"][0]) + float(routed)
+            arms.append(replace(arm, predicted=quality, fit_seconds=float(fitted), route_seconds=spent))
     return arms
+
+
+def _featurised(features: Features, train: Table, test: Table) -> dict[str, Array]:
+    """Vectors of both parts, and the seconds that one test prompt took."""
+    vectors = features.fit_transform(train.prompts, train.tasks)
+    start = time.perf_counter()
+    asked = features.transform(test.prompts)
+    return {"vectors": vectors, "asked": asked, "seconds": np.array([(time.perf_counter() - start) / len(test)])}
+
+
+def _predicted(estimator: Learner, train: Table, vectors: Array, asked: Array) -> dict[str, Array]:
+    """Predicted quality (n, k), and the seconds to fit and to predict one row."""
+    start = time.perf_counter()
+    estimator.fit_table(vectors, train.candidates, train.score)
+    if isinstance(estimator, Prepared):
+        estimator.prepare()
+    fitted = time.perf_counter()
+    quality, _ = estimator.predict(asked, train.candidates)
+    seconds = np.array([fitted - start, (time.perf_counter() - fitted) / len(asked)])
+    return {"quality": quality, "seconds": seconds}
 
 
 def swept(settings: Sequence[Objective], quality: Array, cost: Array, answered: NDArray[np.bool_]) -> Chosen:

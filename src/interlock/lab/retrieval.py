@@ -88,6 +88,11 @@ class Bm25:
         self._tokens = _lengths(documents)
         return self
 
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        """The words of the documents."""
+        return frozenset(self._words.vocabulary_)
+
     def search(self, queries: Sequence[str], k: int) -> Found:
         documents, scores = best((self._words.transform(queries) @ self._weights).tocsr(), k)
         return Found(documents, scores, self._tokens[documents])
@@ -167,7 +172,7 @@ class Chunked:
 
 @dataclass
 class Hybrid:
-    """Several retrievers' lists as one: a document scores the sum of 1 / (`constant` + its rank), `depth` ranks deep."""
+    """Several retrievers' lists as one: a document scores the sum of 1 / (`constant` + rank), `depth` ranks deep."""
 
     members: Sequence[Retriever] = field(default_factory=lambda: (Bm25(), CharNgram(), Lsa()))
     constant: float = 60.0

@@ -19,14 +19,14 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InterlockError, nearest
+from ..errors import RequestError, nearest
 from ..types import Array
 
 MEASURES = ("score", "cost", "input_tokens", "output_tokens", "latency", "energy")
 """The numbers of a cell: score in [0, 1], USD, tokens, tokens, seconds, watt-hours."""
 
 
-class TableError(InterlockError):
+class TableError(RequestError):
     """An outcome table cannot be read or makes no sense. Whoever made the table acts."""
 
     status, code = 422, "bad_table"
@@ -127,7 +127,7 @@ def read_tables(folder: Path, names: Sequence[str] | None = None) -> dict[str, T
 
     Raises `TableError` that says which file, column or row is wrong and what would be right.
     """
-    queries, outcomes = _columns(folder, "queries", QUERIES), _columns(folder, "outcomes", OUTCOMES)
+    queries, outcomes = read_table_columns(folder, "queries", QUERIES), read_table_columns(folder, "outcomes", OUTCOMES)
     of: dict[str, int] = {}
     for row, id in enumerate(map(str, queries["query_id"])):
         if of.setdefault(id, row) != row:
@@ -202,7 +202,7 @@ COLUMN = {
 """Measure -> its column in the canonical layout."""
 
 
-def _columns(folder: Path, stem: str, required: Sequence[str]) -> dict[str, list[Any]]:
+def read_table_columns(folder: Path, stem: str, required: Sequence[str]) -> dict[str, list[Any]]:
     """The columns of `stem`.parquet or `stem`.jsonl."""
     parquet, lines = folder / f"{stem}.parquet", folder / f"{stem}.jsonl"
     columns: dict[str, list[Any]]

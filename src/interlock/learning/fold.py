@@ -7,6 +7,9 @@ ledger from the start therefore gives, bit for bit, what the live learner has.
 An estimator that cannot take a score back (one that forgets, one that keeps neighbours) is folded again from a point
 before that score, leaving out what does not stand in the end; the result is that of a fold from the start. After an
 erasure any is folded again from before it, and the erased decisions are skipped from then on.
+
+A tenant found out as a liar (trust.py) has been believed until then. So the fold goes back to before what it gave, and
+folds again knowing the verdict; this too is part of what the rows up to one of them give, wherever an advance ends.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from ..calibration import Rung
 from ..errors import LedgerError, SnapshotError
 from ..ledger.reading import Reading, Row, Stored
 from ..ledger.records import Audit, decode, vector_of
@@ -28,13 +32,15 @@ from ..policy import Event
 from ..types import Decision, Feedback, Outcome, Vector
 from .standing import Change, Score, Standing
 from .trust import Agreement, Trust
+from .verdicts import Verdict, Verdicts, upheld
 
 log = logging.getLogger("interlock.learning")
 
 PAGE = 256  # rows between two breaths
-POINTS = 8  # kept in memory to go back to, by estimators that cannot revoke
-APART = 1024  # rows between the newest of them
-LAYOUT = 1  # of the state beside the policy's
+POINTS = 4  # kept in memory to go back to
+APART = 16384  # rows between the newest of them: half a second of folding, while a point costs 15 ms and megabytes
+SOURCES = 1024  # names of sources remembered
+LAYOUT = 2  # of the state beside the policy's
 
 
 class Learning(Protocol):
@@ -63,17 +69,25 @@ class Known(NamedTuple):
     outcomes: dict[int, Outcome]
 
 
-class Rebuild(Exception):
+class Fallen(Exception):
     """What row `seq` taught was learnt and has to go, which the estimator cannot do."""
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
 
 
+class FoundOut(Exception):
+    """Tenants turn out to contradict what the others confirm, after they were believed."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+
+
 class Fold:
     """A policy, and the rows up to `seq` folded into it. `policy` must be fresh: a rebuild may begin with its state.
 
-    `learnt` counts events, `skipped` what taught nothing, by reason, `rebuilds` how often it had to go back.
+    `learnt` counts events, `skipped` what taught nothing, by reason, `rebuilds` how often it had to go back. `heard`
+    holds the sources of all scores, None once there are more than `SOURCES`.
     """
 
     def __init__(self, policy: Learning, trust: Trust = Trust(), without: Without = Without()) -> None:
@@ -91,6 +105,7 @@ class Fold:
         self.agreement = Agreement(self.trust)
         self.seq = self.learnt = 0
         self.skipped: Counter[str] = Counter()
+        self.heard: set[str] | None = set()
 
     def advance(self, reading: Reading, until: int | None = None, breathe: Callable[[], None] | None = None) -> int:
         """Fold the rows up to seq `until` (default: all); how many. `breathe` is called between pages and may raise.
@@ -99,50 +114,87 @@ class Fold:
         """
         until = reading.head()[0] if until is None else until
         began = self.seq
-        erased = self._erased_since(reading, until) if until > began else 0
-        if erased:
-            self._go_back(erased)
+        if until > began:
+            if any(verdict.row > began for verdict in self.agreement.verdicts):
+                self._unlearn(began + 1)  # an advance broke off on its way back to a verdict: that is found again
+            if erased := self._erased_since(reading, until):
+                self._unlearn(erased)
         while self.seq < until:
             try:
                 self._fold(reading, until, breathe)
-            except Rebuild as reason:
-                self._go_back(reason.seq)
+            except Fallen as reason:
+                self._unlearn(reason.seq)
+            except FoundOut as reason:
+                self._believe_no_more(reason.verdict)
         return max(until - began, 0)
 
     def snapshot(self, at: float) -> Stored:
-        beside = {"agreement": self.agreement.state(), "learnt": self.learnt, "skipped": dict(self.skipped)}
+        beside = {
+            "agreement": self.agreement.state(),
+            "learnt": self.learnt,
+            "skipped": dict(self.skipped),
+            "heard": None if self.heard is None else sorted(self.heard),
+            "barred": sorted(self.trust.barred),
+        }
         return sealed(
             self.seq, at, self.maker, self.policy.state(), msgspec.msgpack.encode(beside, order="deterministic")
         )
 
     def resume(self, snapshot: Stored) -> Self:
-        """Continue from a snapshot. Raises SnapshotError, changing nothing, when it is damaged or not of this fold."""
+        """Continue from a snapshot. Raises SnapshotError, changing nothing, when it is damaged or not of this fold.
+
+        Who is barred from judging may have changed, as it does with the pool, unless one of those has judged: a state
+        is of the names that occur in the rows, and the same whichever others could be chosen.
+        """
         if check(snapshot).maker != self.maker:
             raise SnapshotError(f"snapshot {snapshot.version} was folded with other trust or other tenants left out")
         try:
             beside = msgspec.msgpack.decode(snapshot.trust)
             agreement = Agreement(self.trust).restore(beside["agreement"])
             learnt, skipped = int(beside["learnt"]), Counter(beside["skipped"])
+            heard = None if beside["heard"] is None else set(beside["heard"])
+            changed = self.trust.barred ^ set(beside["barred"])
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise SnapshotError(f"snapshot {snapshot.version} cannot be read: {error}") from error
+        if changed and (heard is None or changed & heard):
+            raise SnapshotError(f"snapshot {snapshot.version} was folded when others were barred from judging")
         self.policy.restore(snapshot.state)
         self.agreement, self.learnt, self.skipped, self.seq = agreement, learnt, skipped, snapshot.seq
+        self.heard = heard
         return self
 
-    def _go_back(self, seq: int) -> None:
-        """To the latest point before row `seq`. Nothing in such a point has fallen since, or it would be gone."""
+    def _unlearn(self, seq: int) -> None:
+        """To before row `seq`, which does not teach any more what it taught, and before every verdict it led to."""
+        kept = upheld(self.agreement.verdicts, seq)
+        fallen = self.agreement.verdicts[len(kept) :]
+        log.info("row %d has to be unlearnt", seq)
+        self._go_back(min([seq, *(verdict.first for verdict in fallen)]), kept)
+
+    def _believe_no_more(self, verdict: Verdict) -> None:
+        for tenant, since in verdict.since.items():
+            text = "tenant %r contradicts what the others confirm: its scores from row %d to %d are unlearnt"
+            log.warning(text, tenant, since, verdict.row)
+        self._go_back(verdict.first, (*self.agreement.verdicts, verdict))
+
+    def _go_back(self, seq: int, verdicts: Verdicts) -> None:
+        """To the latest point before row `seq`, knowing `verdicts`.
+
+        Nothing in such a point has fallen since, or it would be gone; nor does it hold anything of those judged since.
+        """
         while self._points and self._points[-1].seq >= seq:
             self._points.pop()
         if self._points:
             self.resume(self._points[-1])
         else:
             self.reset()
+        self.agreement.verdicts = verdicts
         self.rebuilds += 1
-        log.info("row %d has to be unlearnt: folding again from row %d", seq, self.seq)
+        log.info("folding again from row %d", self.seq)
 
     def _keep_point(self) -> None:
         """Remember where one could go back to: few points, the older the sparser."""
-        if self.policy.revocable or self.seq - (self._points[-1].seq if self._points else 0) < APART:
+        never = self.policy.revocable and not self.trust.earned
+        if never or self.seq - (self._points[-1].seq if self._points else 0) < APART:
             return
         self._points.append(self.snapshot(0.0))
         if len(self._points) > POINTS:
@@ -160,14 +212,29 @@ class Fold:
         began = self.seq
         for page in _pages(reading.rows(since=began, until=until)):
             known = self._know(reading, page, began, until)
-            for row in page:
-                if row.kind in ("outcome", "feedback"):
-                    self._teach(row.seq, known.get(row.decision, "no such decision"))
+            try:
+                for row in page:
+                    if row.kind in ("outcome", "feedback"):
+                        self._teach(row.seq, known.get(row.decision, "no such decision"))
+            except FoundOut:
+                self._look_ahead(reading, page[-1].seq, began, until, breathe)
+                raise
             self.seq = page[-1].seq
             self._keep_point()
             if breathe is not None:
                 breathe()
         self.seq = until
+
+    def _look_ahead(
+        self, reading: Reading, since: int, began: int, until: int, breathe: Callable[[], None] | None
+    ) -> None:
+        """Raises Fallen when a later row takes back what was learnt before `began`, and so what led to a verdict."""
+        if self.policy.revocable or not began:
+            return
+        for page in _pages(reading.rows(since=since, until=until)):
+            self._know(reading, page, began, until)
+            if breathe is not None:
+                breathe()
 
     def _know(self, reading: Reading, page: Sequence[Row], began: int, until: int) -> dict[str, Known | str]:
         """What is known of each decision that a row of the page is about, or why it teaches nothing."""
@@ -222,16 +289,25 @@ class Fold:
             for event in consumed(known.outcomes[seq], known.decision, known.vector):
                 self._learn(seq, event)
         for sign, score in known.changes.get(seq, ()):
+            self._hear(score.source)
             if self.trust.judges_itself(score.source, known.decision):
                 self.skipped["judges itself"] += 1
                 continue
             weight = self.agreement.weight(score)
             if sign > 0 and self.trust.counts(score):
                 self.agreement.observe(score, known.vector, weight)
+                if verdict := self.agreement.verdict(score.tenant, seq):
+                    raise FoundOut(verdict)
             if weight == 0:
                 self.skipped["not trusted"] += 1
                 continue
-            self._learn(seq, scored(score, known.vector, sign * weight))
+            self._learn(seq, scored(score, known.decision, known.vector, sign * weight))
+
+    def _hear(self, source: str) -> None:
+        if self.heard is not None and source not in self.heard:
+            self.heard.add(source)
+            if len(self.heard) > SOURCES:
+                self.heard = None
 
     def _learn(self, seq: int, event: Event) -> None:
         try:
@@ -245,8 +321,20 @@ class Fold:
             self.learnt += 1
 
 
-def scored(score: Score, vector: Vector, weight: float) -> Event:
-    return Event(kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight)
+def scored(score: Score, decision: Decision, vector: Vector, weight: float) -> Event:
+    """With what the decision expected of all, if it is the chosen candidate's answer that was scored."""
+    ladder = (
+        tuple(
+            Rung(row.candidate, max(row.quality - row.quality_std, 0.0), row.cost, row.probability)
+            for row in decision.considered
+            if row.permitted
+        )
+        if score.candidate == decision.chosen
+        else ()
+    )
+    return Event(
+        kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight, ladder=ladder
+    )
 
 
 def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[Event]:
@@ -269,12 +357,12 @@ def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[E
 
 
 def _drop_what_falls(changes: dict[int, list[Change]], began: int) -> None:
-    """Leave only what still stands after the last row. Raises Rebuild when something learnt before `began` falls."""
+    """Leave only what still stands after the last row. Raises Fallen when something learnt before `began` falls."""
     fallen = {change.score for of in changes.values() for change in of if change.sign < 0}
     for seq, of in changes.items():
         for change in of:
             if change.sign < 0 and change.score.seq <= began < seq:
-                raise Rebuild(change.score.seq)
+                raise Fallen(change.score.seq)
         changes[seq] = [change for change in of if change.sign > 0 and change.score not in fallen]
 
 

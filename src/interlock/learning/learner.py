@@ -27,7 +27,7 @@ from .trust import Trust
 log = logging.getLogger("interlock.learner")
 
 BREATH = 0.0005  # seconds between pages, so that the event loop gets Python's lock in between
-SHARE = 0.2  # of one core at most: requests come first, so a costly snapshot is published less often
+SHARE = 0.1  # of one core at most: requests come first, so a costly snapshot is published less often
 LAST_GOOD = "last_good"
 
 
@@ -43,12 +43,15 @@ Publish = Callable[[Any, str, str], None]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """`served` is what the router was given last, `working` the newest folded, `lag` the rows not folded yet.
+    """`served` is what the router was given last, folded at `served_at` (seconds since the epoch, 0 if nothing has been
+    learnt), `working` the newest folded, `lag` the rows not folded yet.
 
-    `error` is why the last attempt failed, empty when it went well. `doubted` tenants count less than fully.
+    `error` is why the last attempt failed, empty when it went well. `doubted` tenants count less than fully; of those
+    in `disregarded` nothing counts from the first row to the last: they were found out after it had been learnt.
     """
 
     served: str
+    served_at: float
     degraded: str
     working: str
     pinned: bool
@@ -57,6 +60,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     learnt: int
     skipped: dict[str, int]
     doubted: dict[str, float]
+    disregarded: dict[str, list[int]]
     rebuilds: int
     error: str
     at: float
@@ -93,7 +97,7 @@ class Learner:
         self._turn = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._served: tuple[Servable, str, str] | None = None
+        self._served: tuple[Servable, Stored, str] | None = None
         self._error, self._at = "", time.time()
         self._pin = pinned(self._reading)
         self._working = self._newest()
@@ -108,7 +112,7 @@ class Learner:
         with self._turn:
             unknowing = not self._working.seq and self._ledger.seq > 0
             if not (self._pin and self._serve_pinned()) and not unknowing:
-                self._serve(self._policy.clone(), self._working.version)
+                self._serve(self._policy.clone(), self._working)
         self._thread = threading.Thread(target=self._work, name="interlock-learner", daemon=True)
         self._thread.start()
         return self
@@ -134,7 +138,7 @@ class Learner:
                 self._unpin("its snapshot held what was erased since")
             recovered = self._served is not None and self._served[2] != ""
             if not self._pin and (changed or recovered or self._served is None):
-                self._serve(self._policy.clone(), self._working.version)
+                self._serve(self._policy.clone(), self._working)
             if changed and self._at - self._stored_at >= self._store_every:
                 self._store()
             return changed
@@ -150,19 +154,20 @@ class Learner:
             self._ledger.put(Audit(at=time.time(), action="pin", subject=version), durable=True).wait()
             self._pin = version
             self._ledger.keep_snapshot(snapshot, self._keep, [version]).wait()
-            self._serve(policy, version)
+            self._serve(policy, snapshot)
 
     def resume(self) -> None:
         """Serve the newest again. Harmless when nothing is pinned."""
         with self._turn:
             if self._pin:
                 self._unpin("")
-                self._serve(self._policy.clone(), self._working.version)
+                self._serve(self._policy.clone(), self._working)
 
     def status(self) -> Status:
         fold, served = self._fold, self._served
         return Status(
-            served="" if served is None else served[1],
+            served="" if served is None else served[1].version,
+            served_at=0.0 if served is None or not served[1].seq else served[1].at,
             degraded="" if served is None else served[2],
             working=self._working.version,
             pinned=bool(self._pin),
@@ -171,6 +176,7 @@ class Learner:
             learnt=fold.learnt,
             skipped=dict(fold.skipped),
             doubted=fold.agreement.doubted(),
+            disregarded=fold.agreement.disregarded(),
             rebuilds=fold.rebuilds,
             error=self._error,
             at=self._at,
@@ -208,14 +214,14 @@ class Learner:
         if self._stop.wait(BREATH):
             raise Stopped
 
-    def _serve(self, policy: Servable, version: str, degraded: str = "") -> None:
-        self._publish(policy.prepare(), version, degraded)
-        self._served = (policy, version, degraded)
+    def _serve(self, policy: Servable, snapshot: Stored, degraded: str = "") -> None:
+        self._publish(policy.prepare(), snapshot.version, degraded)
+        self._served = (policy, snapshot, degraded)
 
     def _serve_pinned(self) -> bool:
         try:
             snapshot = self._ledger.snapshot(self._pin) or self._refolded(self._pin)
-            self._serve(self._fresh.clone().restore(check(snapshot).state), self._pin)
+            self._serve(self._fresh.clone().restore(check(snapshot).state), snapshot)
         except SnapshotError as error:
             log.error("the pinned snapshot %s cannot be served, the newest is: %s", self._pin, error)
             self._error, self._pin = str(error), ""

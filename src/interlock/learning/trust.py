@@ -15,6 +15,11 @@ So nobody is doubted for being first or alone; and when the world changes (a mod
 slope falls together, nobody is confirmed, and everybody is still learnt from. Who differs in level only, a harsh judge,
 has the same slope. What cannot be seen: tenants in the majority that lie in concert; give such a weight by hand.
 
+A tenant whose weight falls to `FOUND_OUT` counts nothing from then on, and neither does what it gave before, as far
+back as the evidence reaches, `MEMORY` scores at most: that is unlearnt (verdicts.py, fold.py). Its slope is kept all
+the while, whether it counts or not. So a tenant that agrees again, or that was suspected wrongly, counts again as soon
+as its slope says so, and has lost no more than those scores.
+
 Source: Cao, Fang, Liu and Gong, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS 2021;
 Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm", Applied Statistics 28
 (1979), for judging observers by each other; Widrow and Hoff, "Adaptive Switching Circuits" (1960), for least mean
@@ -35,11 +40,14 @@ import numpy as np
 
 from ..types import Array, Decision, Vector
 from .standing import OUTCOME, Score
+from .verdicts import Verdict, Verdicts, affordable, disregarded, judged_up_to, summary
 
 STEPS = 8  # weights move in eighths, so that a tenant's history of weights stays short
 MEMORY = 256  # scores over which a tenant's agreement is kept
 PATIENCE = 1.0  # evidence (sum of squared deviations of the predictions) that halves the benefit of the doubt
 RATE = 0.2  # step size of the predictor
+FOUND_OUT = 0.5  # up to this weight a tenant counts nothing, and what it has taught is unlearnt
+MARKS = 4  # rows kept to say how far back a tenant's evidence reaches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +72,11 @@ class Trust:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal trust: a state folded under another trust is folded anew."""
-        parts = dict(self.sources), dict(self.tenants), self.default, sorted(self.barred), self.earned
+        """Equal for equal weights: a state folded under others is folded anew.
+
+        Who is barred is not part of it, since it changes with the pool: see `Fold.resume`.
+        """
+        parts = dict(self.sources), dict(self.tenants), self.default, self.earned
         return sha256(msgspec.msgpack.encode(parts, order="deterministic")).hexdigest()[:12]
 
     def counts(self, score: Score) -> bool:
@@ -79,7 +90,9 @@ class Trust:
 class Belief(msgspec.Struct):
     """One tenant's agreement: decayed count, means, and (co)variance sums of its scores and of their predictions.
 
-    `since` and `weights` are its history: scores that came to stand after row `since[i]` count `weights[i]`.
+    `since` and `weights` are its history: scores that came to stand after row `since[i]` count `weights[i]`. At row
+    `fell` its weight last fell to `FOUND_OUT`, on evidence that reached back to row `onset`; `marks` are the rows of
+    every (MEMORY / MARKS)-th of the `seen` scores, the last few.
     """
 
     count: float = 0.0
@@ -89,8 +102,19 @@ class Belief(msgspec.Struct):
     variance: float = 0.0
     since: list[int] = msgspec.field(default_factory=list)
     weights: list[float] = msgspec.field(default_factory=list)
+    seen: int = 0
+    marks: list[int] = msgspec.field(default_factory=list)
+    fell: int = 0
+    onset: int = 0
 
-    def observe(self, score: float, predicted: float) -> None:
+    @property
+    def latest(self) -> float:
+        return self.weights[-1] if self.weights else 1.0
+
+    def observe(self, score: float, predicted: float, seq: int) -> None:
+        if self.seen % (MEMORY // MARKS) == 0:
+            self.marks = [*self.marks[1 - MARKS :], seq]
+        self.seen += 1
         keep = 1.0 - 1.0 / MEMORY
         self.count = keep * self.count + 1.0
         away = predicted - self.predicted
@@ -99,6 +123,15 @@ class Belief(msgspec.Struct):
         self.covariance = keep * self.covariance + away * (score - self.score)
         self.variance = keep * self.variance + away * (predicted - self.predicted)
 
+    def weigh(self, weight: float, seq: int) -> None:
+        """From the row after `seq` on its scores count `weight`."""
+        if weight == self.latest:
+            return
+        if weight <= FOUND_OUT < self.latest:
+            self.fell, self.onset = seq, self.marks[0]
+        self.since.append(seq)
+        self.weights.append(weight)
+
     def weight(self, seq: int) -> float:
         """What a score that came to stand at row `seq` counts."""
         at = bisect_left(self.since, seq)
@@ -106,10 +139,13 @@ class Belief(msgspec.Struct):
 
 
 class Agreement:
-    """The predictor, and every tenant's belief. A fold of the scores learnt: same scores, same order, same state."""
+    """The predictor, and every tenant's belief. A fold of the scores learnt: same scores, same order, same state.
 
-    def __init__(self, trust: Trust) -> None:
-        self.trust = trust
+    `verdicts` are what is known beforehand of tenants found out in an earlier pass over the same rows.
+    """
+
+    def __init__(self, trust: Trust, verdicts: Verdicts = ()) -> None:
+        self.trust, self.verdicts = trust, verdicts
         self._tenants: dict[str, Belief] = {}
         self._predictor: dict[str, Array] = {}
         self._covariance = self._variance = 0.0
@@ -120,7 +156,21 @@ class Agreement:
         if score.tenant in self.trust.tenants:
             return given * self.trust.tenants[score.tenant]
         belief = self._tenants.get(score.tenant)
-        return given if belief is None or score.source == OUTCOME else given * belief.weight(score.seq)
+        if score.source == OUTCOME:
+            return given
+        if disregarded(self.verdicts, score.tenant, score.seq):
+            return 0.0
+        return given if belief is None else given * belief.weight(score.seq)
+
+    def verdict(self, tenant: str, row: int) -> Verdict | None:
+        """Whom to disregard and since when, if this tenant, which gave a score at this row, has been found out.
+
+        All who have been found out by then and are not judged yet are judged at once.
+        """
+        if not (self._unjudged(tenant) and affordable(self.verdicts, row)):
+            return None
+        since = {name: self._tenants[name].onset for name in sorted(self._tenants) if self._unjudged(name)}
+        return Verdict(row, {name: max(onset, self._judged(name) + 1) for name, onset in since.items()})
 
     def observe(self, score: Score, vector: Vector, weight: float) -> None:
         """A score was learnt: compare it with its prediction, then let it teach the predictor with its weight."""
@@ -139,19 +189,26 @@ class Agreement:
 
     def doubted(self) -> dict[str, float]:
         """The tenants that do not count fully at present, with their weight."""
-        latest = {name: belief.weights[-1] for name, belief in list(self._tenants.items()) if belief.weights}
-        return {name: weight for name, weight in latest.items() if weight < 1}
+        return {name: belief.latest for name, belief in list(self._tenants.items()) if belief.latest < 1}
+
+    def disregarded(self) -> dict[str, list[int]]:
+        """Tenant -> first and last row of what it gave and does not count since it was found out."""
+        return summary(self.verdicts)
+
+    def _unjudged(self, tenant: str) -> bool:
+        belief = self._tenants.get(tenant)
+        return belief is not None and belief.latest <= FOUND_OUT and belief.fell > self._judged(tenant)
+
+    def _judged(self, tenant: str) -> int:
+        return judged_up_to(self.verdicts, tenant)
 
     def _compare(self, score: Score, predicted: float) -> None:
         belief = self._tenants.setdefault(score.tenant, Belief())
         before = belief.covariance, belief.variance
-        belief.observe(score.score, predicted)
+        belief.observe(score.score, predicted, score.seq)
         self._covariance += belief.covariance - before[0]
         self._variance += belief.variance - before[1]
-        weight = self._earned(belief)
-        if weight != (belief.weights[-1] if belief.weights else 1.0):
-            belief.since.append(score.seq)
-            belief.weights.append(weight)
+        belief.weigh(self._earned(belief), score.seq)
 
     def _earned(self, belief: Belief) -> float:
         others = max(self._variance - belief.variance, 0.0)
@@ -159,15 +216,22 @@ class Agreement:
         outnumbered = others / max(belief.variance, others, 1e-12)
         slope = (belief.covariance + PATIENCE) / (belief.variance + PATIENCE)
         doubt = min(max(confirmed, 0.0), 1.0) * outnumbered * min(max(1.0 - 2.0 * slope, 0.0), 1.0)
-        return 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
+        weight = 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
+        return weight if weight > FOUND_OUT else 0.0
 
     def state(self) -> dict[str, Any]:
         predictor = {name: weights.tobytes() for name, weights in self._predictor.items()}
         sums = [self._covariance, self._variance]
-        return {"tenants": msgspec.to_builtins(self._tenants), "predictor": predictor, "sums": sums}
+        return {
+            "tenants": msgspec.to_builtins(self._tenants),
+            "predictor": predictor,
+            "sums": sums,
+            "verdicts": msgspec.to_builtins(self.verdicts),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         self._tenants = msgspec.convert(state.get("tenants", {}), dict[str, Belief])
         self._predictor = {name: np.frombuffer(data, np.float64) for name, data in state.get("predictor", {}).items()}
         self._covariance, self._variance = state.get("sums", (0.0, 0.0))
+        self.verdicts = msgspec.convert(state.get("verdicts", ()), Verdicts)
         return self

@@ -37,6 +37,7 @@ def usage_of(counted: Mapping[str, Any]) -> Usage:
         input=(counted.get("input_tokens") or 0) + cached + written,
         output=counted.get("output_tokens") or 0,
         cached=cached,
+        cache_write=written,
     )
 
 

@@ -34,7 +34,7 @@ def complexity(text: str) -> float | None:
     words = _WORD.findall(text)
     if not words:
         return None
-    sentences = max(1, len(_SENTENCE.findall(text.strip() + "\n\n")))
+    sentences = sum(1 for part in _SENTENCE.split(text) if _WORD.search(part))
     return 100.0 - (206.835 - 1.015 * len(words) / sentences - 84.6 * sum(map(syllables, words)) / len(words))
 
 

@@ -32,7 +32,9 @@ function Learner({ rows }) {
       ${learner.degraded && html`<li class="bad"><span>degraded</span> <b>${learner.degraded}</b></li>`}
       ${Object.entries(learner.skipped).map(([why, count]) => html`<li><span>skipped, ${why}</span> <b>${count}</b></li>`)}
       ${Object.entries(learner.doubted).map(([tenant, weight]) =>
-        html`<li class="bad"><span>doubted tenant ${tenant}, weight</span> <b>${number(weight)}</b></li>`)}</ul>
+        html`<li class="bad"><span>doubted tenant ${tenant}, weight</span> <b>${number(weight)}</b></li>`)}
+      ${Object.entries(learner.disregarded).map(([tenant, [first, last]]) =>
+        html`<li class="bad"><span>disregarded tenant ${tenant}, rows</span> <b>${first} to ${last}</b></li>`)}</ul>
     ${learner.error && html`<p class="bad" role="alert">${learner.error}</p>`}${problem && html`<p class="bad" role="alert">${problem}</p>`}
     <p>${learner.pinned ? html`<span class="tag warn">pinned</span>${" "}
         <button type="button" onClick=${() => steer("/v1/learner/resume", {})}>Resume with the newest</button>`
