@@ -108,8 +108,10 @@ async def http(model: str, weights: Path | None, stream: bool) -> None:
     counts = await asyncio.gather(*(client(port, model, i, stream, end) for i in range(32)))
     cpu, wall, generated = cpu_seconds(server.pid) - cpu, time.perf_counter() - wall, sum(counts)
     kind = "streamed" if stream else "whole"
+    rates = f"{generated / wall:.0f} tokens/s, {generated / cpu:.0f} tokens/server CPU s"
     print(
-        f"{model} HTTP, 32 clients, {kind}: {generated / wall:.0f} tokens/s, {generated / cpu:.0f} tokens/server CPU s"
+        f"{model} HTTP, 32 clients, {kind}: {rates}; "
+        f"the server had {cpu / wall:.2f} cores, load {os.getloadavg()[0]:.1f}"
     )
     server.terminate()
     await server.wait()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from interlock.batching import Tick
+from interlock.batching import TICKS, Tick
 
 
 async def test_one_tick_is_one_call() -> None:
@@ -22,6 +22,27 @@ async def test_one_tick_is_one_call() -> None:
     assert await asyncio.gather(*(tick(item) for item in range(5))) == [0, 2, 4, 6, 8]
     assert await tick(7) == 14
     assert calls == [[0, 1, 2, 3, 4], [7]]
+
+
+async def test_what_comes_while_more_keeps_coming_is_in_the_same_call() -> None:
+    calls: list[int] = []
+
+    def note(items: Sequence[int]) -> Sequence[int]:
+        calls.append(len(items))
+        return items
+
+    tick = Tick(note)
+
+    async def later(ticks: int) -> int:
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        return await tick(ticks)
+
+    await asyncio.gather(*(later(ticks) for ticks in range(4)))
+    assert calls == [4]
+    await asyncio.gather(*(later(ticks) for ticks in range(4 * TICKS)))
+    assert len(calls) > 2, "a stream that never ends does not wait for its end"
+    assert sum(calls) == 4 + 4 * TICKS
 
 
 async def test_a_failure_reaches_only_who_caused_it_and_the_next_tick_works() -> None:

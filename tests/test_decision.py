@@ -40,15 +40,18 @@ def written(
     standing: Any = ((), (), ()),
     plan: Any = None,
     degraded: str = "",
+    promised: tuple[bool, bool, bool] | None = None,
     **fields: Any,
 ) -> Decision:
     request = Request(messages=(Message("user", "hi"),), tenant="acme", session="s", **fields)
     context = Context(request, {"tokens": Signal("tokens", 1.0)}, np.ones(2, np.float32))
     column = np.array([[0.1, 0.2, 0.3]])
     estimate = Estimate(column, column + 1, column + 2, column + 3, np.full((1, 3), math.nan))
-    choice = Choice(column * 10, np.array([probability]), np.array([dropped]))
+    choice = Choice(
+        column * 10, np.array([probability]), np.array([dropped]), None if promised is None else np.array([promised])
+    )
     served: Any = Served(Policy(), "7-abc", degraded)  # type: ignore[arg-type]
-    return write_down(plan or Plan(), served, context, 0, standing, estimate, choice, 0.25)
+    return write_down(plan or Plan(), served, [context], [standing], estimate, choice, 0.25)[0]
 
 
 def test_every_column_finds_its_place() -> None:
@@ -106,6 +109,16 @@ def test_the_declared_order_is_the_last_resort_and_says_so() -> None:
     assert (decision.chosen, decision.degraded) == ("c", "default_order")
     assert [row.probability for row in decision.considered] == [0.0, 0.0, 1.0]
     assert [row.permitted for row in decision.considered] == [True, False, True], "a guard's word stays"
+
+
+@pytest.mark.parametrize(
+    ("promised", "said"), [(None, ""), ((False, True, False), ""), ((True, False, True), "no_promise")]
+)
+def test_a_choice_outside_the_promise_says_so(promised: Any, said: str) -> None:
+    assert written([0.0, 1.0, 0.0], promised=promised).degraded == said
+    assert written([0.0, 0.0, 0.0], promised=promised, standing=((NO,), (NO,), (NO,))).degraded == ""
+    others = written([0.0, 1.0, 0.0], promised=promised, dropped=(True, False, False))
+    assert others.degraded == said, "also where others were dropped"
 
 
 @given(st.permutations(NAMES), st.integers(0, 3), st.lists(st.booleans(), min_size=3, max_size=3).filter(any))

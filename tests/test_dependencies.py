@@ -21,23 +21,26 @@ BELOW: dict[str, set[str]] = {
     "signals": NOUNS | {"encoder"},
     "guards": NOUNS,
     "estimators": NOUNS,
-    "objectives": NOUNS,
+    "profiles": NOUNS,
+    "calibration": NOUNS,
+    "objectives": NOUNS | {"calibration"},
     "exploration": NOUNS,
     "consumption": NOUNS | {"estimators"},
-    "policy": NOUNS | {"estimators", "consumption", "objectives", "exploration"},
+    "policy": NOUNS | {"calibration", "estimators", "consumption", "objectives", "exploration"},
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
     "execution": NOUNS | {"providers", "guards"},
     "ledger": NOUNS,
-    "learning": NOUNS | {"ledger", "policy"},
+    "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "config": NOUNS
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
-    "decision": NOUNS | {"exploration", "policy", "plan"},
+    "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
+    "failsafe": NOUNS | {"objectives", "policy"},
     "judging": NOUNS | {"learning"},
     "router": NOUNS
-    | {"batching", "decision", "judging", "plan", "config", "policy", "execution", "ledger", "learning"}
+    | {"batching", "decision", "failsafe", "judging", "plan", "config", "policy", "execution", "ledger", "learning"}
     | {"assembly", "lifecycle"},
     "assembly": NOUNS
     | {
@@ -57,6 +60,7 @@ BELOW: dict[str, set[str]] = {
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
+    "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }

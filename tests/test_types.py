@@ -18,6 +18,7 @@ from interlock.types import (
     Reason,
     Request,
     Signal,
+    Slate,
     new_id,
 )
 
@@ -119,3 +120,15 @@ def test_a_runner_up_of_unknown_utility_does_not_hide_a_known_one() -> None:
         found = decision("a", *order).runner_up
         assert found is not None
         assert found.candidate == "c"
+
+
+def test_a_slate_is_the_sequence_of_its_rows() -> None:
+    rows = (considered("a", "rules", utility=0.3), considered("b", utility=0.1, probability=1.0))
+    slate = Slate.of(rows)
+    assert slate == rows
+    assert tuple(slate) == (slate[0], slate[1]) == slate[:] == rows
+    assert (len(slate), repr(slate), hash(slate)) == (2, repr(rows), hash(rows))
+    assert Slate.of(slate) is slate
+    assert len(Slate.of(())) == 0
+    with pytest.raises(IndexError):
+        slate[2]

@@ -7,12 +7,22 @@ the first event of a stream.
 from __future__ import annotations
 
 import json
+import random
 import select
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import cycle
 
-PROMPT = "A train leaves at nine and another one at ten; which arrives first, and why does it matter here? " * 5
+PROMPTS = 1024  # different ones, so that nothing gains from having seen the same prompt before
+LENGTH = 500  # characters, about
+WORDS = (  # noqa: SIM905 - a text reads better than a list
+    "a train leaves at nine and another one at ten which arrives first why does it matter here the of in is that to "
+    "compute integral function python list numbers sort reverse string explain poem about sea river mountain compare "
+    "prices summary contract law medical patient dose history war treaty chemistry reaction acid base proof theorem"
+).split()
 
 
 @dataclass(frozen=True)
@@ -24,10 +34,14 @@ class Target:
     key: str = "sk-bench"
     path: str = "/v1/chat/completions"
 
-    def request(self, stream: bool = False, pace: bool = False) -> bytes:
+    def requests(self, stream: bool = False, pace: bool = False) -> Iterator[bytes]:
+        """Ready requests without end, each with another prompt."""
+        return cycle([self.request(prompt, stream, pace) for prompt in prompts()])
+
+    def request(self, prompt: str = "Are you there?", stream: bool = False, pace: bool = False) -> bytes:
         document: dict[str, object] = {
             "model": self.model,
-            "messages": [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": PROMPT}],
+            "messages": [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": prompt}],
             "temperature": 0.7,
             "max_tokens": 100,
         }
@@ -49,6 +63,24 @@ class Target:
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
+
+
+@cache
+def prompts() -> list[str]:
+    """Sentences of common words with some numbers, the same in every run."""
+    draw = random.Random(0)
+
+    def sentence() -> str:
+        words = [*draw.choices(WORDS, k=draw.randint(6, 16)), *([str(draw.randint(1, 999))] * draw.randint(0, 1))]
+        return " ".join(words).capitalize() + draw.choice(".?,")
+
+    found = []
+    for _ in range(PROMPTS):
+        prompt = sentence()
+        while len(prompt) < LENGTH:
+            prompt += " " + sentence()
+        found.append(prompt[:LENGTH])
+    return found
 
 
 class Failed(RuntimeError):
@@ -81,14 +113,14 @@ def receive(sock: socket.socket) -> bytes:
 
 def closed(target: Target, connections: int, seconds: float, stream: bool = False) -> tuple[int, float]:
     """Requests answered (at least one) and seconds taken, with `connections` requests always under way."""
-    request = target.request(stream)
+    requests = target.requests(stream)
     socks = {sock.fileno(): sock for sock in (target.connect() for _ in range(connections))}
     buffers = dict.fromkeys(socks, b"")
     poll = select.epoll()
     for fd in socks:
         poll.register(fd, select.EPOLLIN)
     for sock in socks.values():
-        sock.sendall(request)
+        sock.sendall(next(requests))
     began, done = time.perf_counter(), 0
     while (now := time.perf_counter()) - began < seconds or not done:
         for fd, _ in poll.poll(1):
@@ -99,7 +131,7 @@ def closed(target: Target, connections: int, seconds: float, stream: bool = Fals
             if complete(buffers[fd]):
                 buffers[fd] = b""
                 done += 1
-                socks[fd].sendall(request)
+                socks[fd].sendall(next(requests))
     for sock in socks.values():
         sock.close()
     return done, now - began
@@ -107,9 +139,10 @@ def closed(target: Target, connections: int, seconds: float, stream: bool = Fals
 
 def paced(target: Target, rate: float, seconds: float) -> list[float]:
     """Seconds per answer of one request after the other, started `rate` times a second, after a warm-up of ten."""
-    request, taken = target.request(), []
+    requests, taken = target.requests(), []
     sock = target.connect()
     for index in range(10 + int(rate * seconds)):
+        request = next(requests)
         began = time.perf_counter()
         sock.sendall(request)
         receive(sock)
@@ -123,9 +156,10 @@ def paced(target: Target, rate: float, seconds: float) -> list[float]:
 
 def first_token(target: Target, count: int) -> list[float]:
     """Seconds to the first event of `count` paced streams, after a warm-up of three."""
-    request, taken = target.request(stream=True, pace=True), []
+    requests, taken = target.requests(stream=True, pace=True), []
     sock = target.connect()
     for index in range(3 + count):
+        request = next(requests)
         began = time.perf_counter()
         sock.sendall(request)
         buffer = b""

@@ -131,6 +131,23 @@ def litellm(folder: Path, upstream: int, port: int) -> list[str] | None:
     ]
 
 
+def vllm_router(folder: Path, upstream: int, port: int) -> list[str] | None:
+    """Round robin over one worker: vllm-router's cheapest way. `VLLM_ROUTER` names the program."""
+    program = os.environ.get("VLLM_ROUTER") or shutil.which("vllm-router")
+    return None if program is None else [program, *_round_robin(upstream, port)]
+
+
+def sglang_router(folder: Path, upstream: int, port: int) -> list[str] | None:
+    """Round robin over one worker. `SGLANG_PYTHON` names a Python that has sglang-router installed."""
+    python = os.environ.get("SGLANG_PYTHON")
+    return None if python is None else [python, "-m", "sglang_router.launch_router", *_round_robin(upstream, port)]
+
+
+def _round_robin(upstream: int, port: int) -> list[str]:
+    own = ["--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin", "--prometheus-port", str(free_port())]
+    return [*own, "--worker-urls", f"http://127.0.0.1:{upstream}"]
+
+
 def interlock(folder: Path, upstream: int, port: int) -> list[str] | None:
     config = (HERE / "interlock.yaml").read_text().replace("UPSTREAM", str(upstream))
     (folder / "interlock.yaml").write_text(config)
@@ -142,4 +159,6 @@ PEERS: dict[str, Callable[[Path, int, int], list[str] | None]] = {
     "nginx": nginx,
     "interlock": interlock,
     "litellm": litellm,
+    "vllm-router": vllm_router,
+    "sglang-router": sglang_router,
 }

@@ -4,10 +4,11 @@ at all.
     python benchmarks/gateway/run.py            about three minutes
     python benchmarks/gateway/run.py --smoke    a few seconds: does it run, do the answers come
 
-All peers forward the same 0.8 kB request to the same local upstream, in interleaved rounds, each on one core, with
-everything of ours switched on (keys, guards, signals, a learned policy, the ledger, metrics). Peers that are not
-installed are left out and named; LiteLLM may be in another environment: LITELLM=/path/to/litellm. Rates depend on
-the machine: read the ratios.
+All peers forward the same requests of 0.8 kB, each with another prompt, to the same local upstream, in interleaved
+rounds, each peer on one core, with everything of ours switched on (keys, guards, signals, a learned policy, the ledger,
+metrics). Peers that are not installed are left out and named. They may be in environments of their own:
+LITELLM=/path/to/litellm, VLLM_ROUTER=/path/to/vllm-router, SGLANG_PYTHON=/path/to/python. Rates depend on the machine:
+read the ratios.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +33,7 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 Figures = dict[str, list[float]]
+Rows = dict[str, dict[str, float]]
 
 
 def measure(peer: Peer, seconds: float, samples: int) -> dict[str, float]:
@@ -87,6 +92,54 @@ def report(figures: dict[str, Figures]) -> dict[str, dict[str, float]]:
     return rows
 
 
+@dataclass(frozen=True)
+class Aim:
+    """A figure of ours to reach: `least` says whether more is better."""
+
+    name: str
+    floor: float
+    aim: float
+    ours: Callable[[Rows], float]
+    least: bool = False
+
+    def verdict(self, value: float) -> str:
+        if isnan(value):
+            return "not measured"
+        floor, aim = ((value >= mark if self.least else value <= mark) for mark in (self.floor, self.aim))
+        return "aim" if aim else "floor" if floor else "short"
+
+
+def times(peer: str, figure: str = "req/s 64") -> Callable[[Rows], float]:
+    """Our figure as a multiple of a peer's; NaN when the peer was left out."""
+    return lambda rows: rows["interlock"][figure] / rows[peer][figure] if peer in rows else nan
+
+
+def own(figure: str) -> Callable[[Rows], float]:
+    return lambda rows: rows["interlock"][figure]
+
+
+AIMS = (
+    Aim("CPU us a request, 16 connections", 180, 100, own("cpu us 16")),
+    Aim("x nginx, 64 connections", 0.2, 0.33, times("nginx"), least=True),
+    Aim("x LiteLLM, 64 connections", 60, 120, times("litellm"), least=True),
+    Aim("x vllm-router round robin", 0.9, 1.5, times("vllm-router"), least=True),
+    Aim("x sglang-router round robin", 1.2, 2.0, times("sglang-router"), least=True),
+    Aim("added p50 at 100/s, ms", 0.8, 0.5, own("added p50 ms")),
+    Aim("added time to first token, ms", 1.0, 0.6, own("added ttft ms")),
+    Aim("resident memory a worker, MB", 90, 60, own("rss MB")),
+    Aim("start to ready, s", 2.0, 1.0, own("start s")),
+)
+
+
+def compare(rows: Rows, console: Console) -> None:
+    """Our figures beside what they should be."""
+    table = Table("", "floor", "aim", "ours", "", title="targets")
+    for goal in AIMS:
+        value = goal.ours(rows)
+        table.add_row(goal.name, f"{goal.floor:g}", f"{goal.aim:g}", f"{value:,.2f}", goal.verdict(value))
+    console.print(table)
+
+
 def show(rows: dict[str, dict[str, float]], console: Console) -> None:
     columns = [
         "req/s 16",
@@ -124,9 +177,14 @@ def main() -> None:
     console = Console()
     if options.smoke:
         options.rounds, options.seconds, options.samples = 1, 0.3, 20
-        options.peers = [name for name in options.peers if name != "litellm"]
+        options.peers = [name for name in options.peers if name in ("nginx", "interlock")]
+    before = os.getloadavg()[0]
     figures = run(options.rounds, options.seconds, options.samples, options.peers, console)
-    show(report(figures), console)
+    rows = report(figures)
+    show(rows, console)
+    if "interlock" in rows:
+        compare(rows, console)
+    console.print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1))
 

@@ -137,7 +137,8 @@ def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
 def strategy_of(settings: Settings) -> Strategy:
     own = settings.execution
     if own.strategy == "cascade":
-        return Cascade(threshold=own.threshold, stages=own.stages, max_stages=own.max_stages)
+        promising = settings.policy.objective["kind"] == "promise"
+        return Cascade(own.threshold, own.stages, own.max_stages, from_choice=promising)
     return STRATEGIES[own.strategy]()
 
 

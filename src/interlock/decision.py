@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .exploration import sample
-from .types import Considered, Context, Decision, Estimate, Mask, Reason
+from .types import Context, Decision, Estimate, Mask, Reason, Slate
 
 if TYPE_CHECKING:
+    from .guards import Standing
     from .plan import Plan, Served
     from .policy import Choice
 
@@ -22,46 +23,68 @@ NOT_FINITE = Reason(
     "give it a price, or let it be tried so that its estimates exist",
 )
 
+NO_PROMISE = "no_promise"
+
 
 def write_down(
     plan: Plan,
     served: Served,
-    context: Context,
-    row: int,
-    standing: Sequence[tuple[Reason, ...]],
+    contexts: Sequence[Context],
+    standing: Standing,
     estimate: Estimate,
     choice: Choice,
     seconds: float,
-) -> Decision:
-    """The decision on request `row` of a batch.
+) -> list[Decision]:
+    """The decisions on a batch; each took `seconds`.
 
     Candidates that passed every guard but have no finite estimate are dropped with a reason, never chosen silently.
-    Only when nothing else is left does the declared default order choose among them; the decision says so.
+    Only when nothing else is left does the declared default order choose among them; the decision says so. It also says
+    when the chosen one is outside what the objective promises.
     """
+    names = tuple(candidate.name for candidate in plan.candidates)
+    columns = (*(getattr(estimate, name) for name in estimate.__struct_fields__), choice.utility, choice.probability)
+    numbers = np.stack(columns, axis=2)
+    some_dropped: list[bool] = [bool(row.any()) for row in choice.dropped]
+    outside = [] if choice.promised is None else (~choice.promised).tolist()
+    now, decisions = time.time(), []
+    for i, (context, reasons, probability) in enumerate(
+        zip(contexts, standing, choice.probability.tolist(), strict=True)
+    ):
+        request, degraded = context.request, served.degraded
+        seed = plan.settings.policy.seed if request.seed is None else request.seed
+        pick = sample(probability, seed, request.id)
+        if some_dropped[i] and pick is None:
+            pick, degraded = first_in_order(plan, choice.dropped[i]), "default_order"
+            numbers[i, pick, -1] = 1.0
+        elif some_dropped[i]:
+            reasons = [(*own, NOT_FINITE) if out else own for own, out in zip(reasons, choice.dropped[i], strict=True)]
+        if outside and pick is not None and degraded != "default_order" and outside[i][pick]:
+            degraded = NO_PROMISE
+        slate = Slate(names, reasons, numbers[i])
+        decisions.append(_decision(plan, served, context, slate, pick, seed, degraded, now, seconds))
+    return decisions
+
+
+def _decision(
+    plan: Plan,
+    served: Served,
+    context: Context,
+    slate: Slate,
+    pick: int | None,
+    seed: int,
+    degraded: str,
+    at: float,
+    seconds: float,
+) -> Decision:
     request = context.request
-    seed = plan.settings.policy.seed if request.seed is None else request.seed
-    dropped, probability, degraded = choice.dropped[row], choice.probability[row], served.degraded
-    pick = sample(probability, seed, request.id)
-    if pick is None and dropped.any():
-        pick, degraded = first_in_order(plan, dropped), "default_order"
-        probability = np.eye(len(plan.candidates))[pick]
-    elif dropped.any():
-        standing = [(*reasons, NOT_FINITE) if out else reasons for reasons, out in zip(standing, dropped, strict=True)]
-    columns = (*(getattr(estimate, name)[row] for name in estimate.__struct_fields__), choice.utility[row], probability)
-    considered = tuple(
-        Considered(candidate.name, reasons, *numbers)
-        for candidate, reasons, numbers in zip(
-            plan.candidates, standing, np.stack(columns, axis=1).tolist(), strict=True
-        )
-    )
     return Decision(
         id=request.id,
-        at=time.time(),
+        at=at,
         tenant=request.tenant,
         session=request.session,
         model=request.model,
-        considered=considered,
-        chosen=None if pick is None else plan.candidates[pick].name,
+        considered=slate,
+        chosen=None if pick is None else slate.names[pick],
         policy=served.policy.name,
         snapshot=served.snapshot,
         config=plan.config,

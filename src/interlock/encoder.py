@@ -138,7 +138,16 @@ class Encoder:
 
     def embed(self, pieces: Sequence[int]) -> NDArray[np.float32]:
         """(d,) float32 of length 1 for piece ids; zero for none."""
+        return unit(self.total(pieces))
+
+    def total(self, pieces: Sequence[int]) -> NDArray[np.float32]:
+        """(d,) float32: the sum of the pieces' weighted vectors."""
         ids = np.array(pieces, np.intp)
         total: NDArray[np.float32] = self.scale[ids] @ self.table[ids]
-        length = float(total @ total) ** 0.5
-        return total / np.float32(length) if length > 0 else np.zeros(self.dim, np.float32)
+        return total
+
+
+def unit(total: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A sum of vectors brought to length 1; zero stays zero."""
+    length = float(total @ total) ** 0.5
+    return total / np.float32(length) if length > 0 else np.zeros(len(total), np.float32)

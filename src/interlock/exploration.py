@@ -9,8 +9,11 @@ depends on the order of the candidates.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -32,26 +35,32 @@ def usable(utility: Array, std: Array, permitted: Mask) -> Mask:
     return permitted & np.isfinite(utility) & np.isfinite(std)
 
 
+def within(values: Array, low: float, high: float) -> Array:
+    """`np.clip`, at a fraction of its cost for small arrays."""
+    return np.minimum(np.maximum(values, low), high)
+
+
 def best(utility: Array, among: Mask) -> Array:
     """Probability 1 shared equally by the best candidates `among` those that take part."""
-    clipped = np.where(among, np.clip(utility, -_FAR, _FAR), -np.inf)
-    top = clipped.max(axis=1, keepdims=True, initial=-np.inf)
-    slack = TIE * np.maximum(1.0, np.abs(np.where(np.isfinite(top), top, 0.0)))
-    return _normalised(np.where(among & (clipped >= top - slack), 1.0, 0.0))
+    clipped = np.where(among, within(utility, -_FAR, _FAR), -np.inf)
+    top = np.maximum.reduce(clipped, axis=1, keepdims=True, initial=-np.inf)
+    # Where nobody takes part the top is -inf, and so is whatever is subtracted from it.
+    slack = TIE * np.maximum(1.0, np.minimum(np.abs(top), _FAR))
+    return _normalised((among & (clipped >= top - slack)).astype(np.float64))
 
 
-def sample(probability: Array, seed: int, key: str) -> int | None:
+def sample(probability: Sequence[float], seed: int, key: str) -> int | None:
     """The index drawn from one row of probabilities, or `None` if the row is all zeros.
 
     Counter-based: the draw depends on `(seed, key)` alone (the key is the decision's id), so a replay chooses the same.
     """
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=f"{seed}".encode()[:64]).digest()
     uniform = (int.from_bytes(digest, "big") >> 11) / (1 << 53)
-    positive = np.flatnonzero(probability > 0)
-    if not len(positive):
+    positive = [index for index, share in enumerate(probability) if share > 0]
+    if not positive:
         return None
-    cumulative = np.cumsum(probability[positive])
-    return int(positive[min(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), len(positive) - 1)])
+    cumulative = list(accumulate(probability[index] for index in positive))
+    return positive[min(bisect_right(cumulative, uniform * cumulative[-1]), len(positive) - 1)]
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class UCB:
 
     def probabilities(self, utility: Array, std: Array, permitted: Mask) -> Array:
         among = usable(utility, std, permitted)
-        bound = np.clip(utility, -_FAR, _FAR) + self.width * np.clip(std, 0.0, _FAR)
+        bound = within(utility, -_FAR, _FAR) + self.width * within(std, 0.0, _FAR)
         return best(bound, among)
 
 
@@ -138,11 +147,16 @@ class Thompson:
         m = int(question.sum(axis=1).max(initial=0))
         if m <= 1:
             return _normalised(question.astype(np.float64))
+        result = np.zeros(among.shape)
+        columns = np.flatnonzero(question.any(axis=0))
+        if len(columns) == m:  # the same in every row, as is usual: nothing has to be moved
+            mean, spread, asked = mean[:, columns], spread[:, columns], question[:, columns]
+            result[:, columns] = _probability_of_best(mean, spread, asked, np.where(np.isfinite(floor), floor, 0.0))
+            return _normalised(result)
         front = np.argsort(~question, axis=1, kind="stable")[:, :m]
         asked = np.take_along_axis(question, front, axis=1)
         mean, spread = np.take_along_axis(mean, front, axis=1), np.take_along_axis(spread, front, axis=1)
-        floor = np.where(asked.any(axis=1, keepdims=True), floor, 0.0)
-        result = np.zeros(among.shape)
+        floor = np.where(np.isfinite(floor), floor, 0.0)
         np.put_along_axis(result, front, _probability_of_best(mean, spread, asked, floor), axis=1)
         return _normalised(result)
 
@@ -151,7 +165,7 @@ _REACH = 5.6
 _BREAKS = np.array([-5.6, -3.4, -1.7, 0.0, 1.7, 3.4, 5.6])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _CELLS = 1024  # of the distribution function's table, per unit
-_AT_ONCE = 1 << 15  # numbers in one temporary array, so that all of them stay in the processor's cache
+_AT_ONCE = 1 << 13  # numbers in one temporary array, so that all of them stay in the processor's nearer caches
 
 
 def _probability_of_best(mean: Array, spread: Array, asked: Mask, floor: Array) -> Array:
@@ -206,8 +220,8 @@ def _not_negative(name: str, value: float) -> None:
 
 
 def _normalised(weights: Array) -> Array:
-    total = weights.sum(axis=1, keepdims=True)
-    return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
+    total = np.add.reduce(weights, axis=1, keepdims=True)
+    return np.asarray(weights / np.where(total > 0, total, 1.0))
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {

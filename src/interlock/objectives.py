@@ -6,12 +6,13 @@ A missing estimate (NaN) makes the utility NaN if, and only if, the objective lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from .types import Array, Estimate, Limits
+from .calibration import NEVER, Calibration, assured
+from .types import Array, Estimate, Limits, Mask
 
 LimitRows = Sequence[Limits] | None
 
@@ -108,6 +109,52 @@ class BestWithin:
         return estimate.quality_std
 
 
+@dataclass(frozen=True)
+class Promise:
+    """P(accepted and wrong) <= `epsilon`: the cheapest candidate whose calibrated acceptor takes the request.
+
+    An acceptor takes a request when the candidate's estimated quality, less its deviation, reaches a threshold,
+    which `calibration.py` finds so that, with probability 1 - `delta` over the decisions counted, the promise holds on
+    requests like them. Where no acceptor does, all abstain: the cheapest within `slack` of the best goes ahead, outside
+    the promise, and the decision says so. The promise is a joint probability over all requests, not the share of wrong
+    ones among those accepted, and does not speak of what is served outside it. Nothing is explored for its uncertainty;
+    an exploration that has a rate of its own can break the promise by at most that rate.
+
+    Source: Geifman & El-Yaniv, arXiv 1705.08500 (selective prediction with guarantee); Angelopoulos et al., arXiv
+    2110.01052.
+    """
+
+    epsilon: float = 0.05
+    delta: float = 0.01
+    slack: float = 0.05
+    threshold: float = field(default=NEVER, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "delta"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is {getattr(self, name):g}: expected a probability in (0, 1)")
+        if not 0.0 <= self.slack <= 1.0:
+            raise ValueError(f"slack is {self.slack:g}: expected a difference of qualities in [0, 1]")
+
+    def calibrated(self, calibration: Calibration) -> Promise:
+        return replace(self, threshold=calibration.threshold(self.epsilon, self.delta))
+
+    def accepts(self, estimate: Estimate) -> Mask:
+        """Whose acceptor takes the request, (n, k)."""
+        return np.asarray(assured(estimate.quality, estimate.quality_std) >= self.threshold)
+
+    def utility(self, estimate: Estimate, limits: LimitRows = None) -> Array:
+        cost = _relative(estimate.cost)
+        quality = assured(estimate.quality, estimate.quality_std)
+        known = np.where(np.isfinite(quality + cost), quality, -np.inf)
+        near = quality >= known.max(axis=1, keepdims=True, initial=-np.inf) - self.slack
+        outside = np.where(near, -2.0 - cost, -4.0 + quality)
+        return np.where(self.accepts(estimate), -cost, outside + 0.0 * (cost + quality))
+
+    def std(self, estimate: Estimate) -> Array:
+        return 0.0 * estimate.quality_std
+
+
 def _relative(cost: Array) -> Array:
     """Cost as a share of the dearest finite cost in the row; 0 where all are free. NaN stays NaN."""
     dearest = np.where(np.isfinite(cost), cost, 0.0).max(axis=1, keepdims=True, initial=0.0)
@@ -125,4 +172,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "chebyshev": Chebyshev,
     "cheapest_above": CheapestAbove,
     "best_within": BestWithin,
+    "promise": Promise,
 }

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .calibration import Calibration, Rung
 from .consumption import Consumption
 from .errors import SnapshotError
 from .estimators import Estimator
 from .exploration import Exploration, usable
-from .objectives import LimitRows, Objective
+from .objectives import LimitRows, Objective, Promise
 from .types import Array, Candidate, Context, Estimate, Mask, Usage, Vector
 
 log = logging.getLogger("interlock.policy")
@@ -44,14 +45,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     latency: float | None = None
     ttft: float | None = None
     energy: float | None = None
+    ladder: tuple[Rung, ...] = ()
+    """Of a score on the chosen candidate's answer: what the decision expected of all who were permitted."""
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Utility and probability (n, k); `dropped` marks permitted candidates left out since a number was not finite."""
+    """Utility and probability (n, k); `dropped` marks permitted candidates left out since a number was not finite.
+
+    `promised` (n, k) says which candidates the objective's promise covers; `None` when it promises nothing.
+    """
 
     utility: Array
     probability: Array
     dropped: Mask
+    promised: Mask | None = None
 
 
 @dataclass
@@ -62,6 +69,7 @@ class Policy:
     objective: Objective
     exploration: Exploration
     consumption: Consumption = field(default_factory=Consumption)
+    calibration: Calibration = field(default_factory=Calibration)
     columns: Sequence[str] = ()
     skipped: dict[str, int] = field(default_factory=dict, init=False)
     """Events that could not be learnt, counted by reason. Part of the state."""
@@ -92,10 +100,14 @@ class Policy:
 
     def choose(self, estimate: Estimate, permitted: Mask, limits: LimitRows = None) -> Choice:
         """Utilities and the probability of each permitted candidate. Rows without a usable candidate are all zeros."""
+        objective, promised = self.objective, None
         with np.errstate(invalid="ignore", over="ignore"):
-            utility, std = self.objective.utility(estimate, limits), self.objective.std(estimate)
+            if isinstance(objective, Promise):
+                objective = objective.calibrated(self.calibration)
+                promised = objective.accepts(estimate)
+            utility, std = objective.utility(estimate, limits), objective.std(estimate)
         probability = self.exploration.probabilities(utility, std, permitted)
-        return Choice(utility, probability, permitted & ~usable(utility, std, permitted))
+        return Choice(utility, probability, permitted & ~usable(utility, std, permitted), promised)
 
     def learn(self, event: Event) -> None:
         """Fold one event. One that cannot be learnt is counted in `skipped`; the fold goes on."""
@@ -106,6 +118,8 @@ class Policy:
             self.skipped[reason] = self.skipped.get(reason, 0) + 1
         elif event.kind == "score":
             self.estimator.partial_fit(event.vector[None, :], [event.candidate], [event.score], [event.weight])
+            if event.ladder:
+                self.calibration.learn(event.ladder, event.candidate, event.score, event.weight)
         else:
             vector = event.vector.astype(np.float64)
             self.consumption.learn(
@@ -130,6 +144,8 @@ class Policy:
         """Derive from the state what requests need (matrix inverses), so that no request pays for it."""
         self.estimator.prepare()
         self.consumption.prepare()
+        if isinstance(self.objective, Promise):
+            self.objective.calibrated(self.calibration)  # kept by the calibration
         return self
 
     def state(self) -> bytes:
@@ -138,6 +154,7 @@ class Policy:
             "composition": self._composition(),
             "estimator": self.estimator.state(),
             "consumption": self.consumption.state(),
+            "calibration": self.calibration.state(),
             "skipped": self.skipped,
         }
         return _ENCODER.encode(value)
@@ -152,10 +169,12 @@ class Policy:
                 raise SnapshotError(f"the snapshot was learnt with another {', '.join(changed)}")
             estimator = copy.copy(self.estimator).restore(value["estimator"])
             consumption = copy.copy(self.consumption).restore(value["consumption"])
+            calibration = copy.copy(self.calibration).restore(value["calibration"])
             skipped = dict(value["skipped"])
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise SnapshotError(f"the snapshot cannot be read: {error}") from error
-        self.estimator, self.consumption, self.skipped = estimator, consumption, skipped
+        self.estimator, self.consumption, self.calibration = estimator, consumption, calibration
+        self.skipped = skipped
         return self
 
     def clone(self) -> Self:
@@ -163,6 +182,7 @@ class Policy:
         other = copy.copy(self)
         other.estimator = copy.copy(self.estimator).restore(self.estimator.state())
         other.consumption = copy.copy(self.consumption).restore(self.consumption.state())
+        other.calibration = copy.copy(self.calibration).restore(self.calibration.state())
         other.skipped = dict(self.skipped)
         return other
 
@@ -171,6 +191,7 @@ class Policy:
         return {
             "estimator": [type(self.estimator).__name__, _hyper_parameters(self.estimator)],
             "consumption": _hyper_parameters(self.consumption),
+            "calibration": _hyper_parameters(self.calibration),
             "columns": list(self.columns),
         }
 

@@ -68,10 +68,8 @@ class Router:
         permitted = np.array([[not reasons for reasons in row] for row in standing], dtype=np.bool_)
         choice = self.failsafe.choose(served.policy, estimate, permitted, [r.limits for r in requests])
         seconds = (time.perf_counter() - began) / len(requests)
-        return [
-            (write_down(plan, served, context, i, standing[i], estimate, choice, seconds), plan)
-            for i, context in enumerate(contexts)
-        ]
+        decisions = write_down(plan, served, contexts, standing, estimate, choice, seconds)
+        return [(decision, plan) for decision in decisions]
 
     async def start(self, request: Request) -> Run:
         """Decide, record, begin; iterate the run for the answer. Raises `Refused`; `Busy` when the ledger is behind."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import numpy as np
@@ -35,7 +35,22 @@ class Capability(Enum):
 
 def new_id(prefix: str = "il") -> str:
     """A sortable identifier: milliseconds since the epoch, then 72 random bits."""
-    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{os.urandom(9).hex()}"
+    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{_random_bits()}"
+
+
+def _random_bits() -> str:
+    """72 bits in hex. Drawn 256 at a time: each system call would hand Python's lock to another thread."""
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            fresh = os.urandom(9 * 256).hex()
+            _drawn.extend(fresh[start : start + 18] for start in range(0, len(fresh), 18))
+
+
+_drawn: list[str] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)  # no two processes may draw the same
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -162,6 +177,10 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
     remedy: str = ""
 
 
+NUMBERS = ("quality", "quality_std", "cost", "latency", "energy", "utility", "probability")
+"""The numbers of a `Considered`, in their order."""
+
+
 class Considered(msgspec.Struct, frozen=True):
     """One candidate's row in a decision. Forbidden candidates have probability 0 and at least one reason."""
 
@@ -186,10 +205,59 @@ class Considered(msgspec.Struct, frozen=True):
         return "permitted" if not guards else f"but for {guards.pop()}" if len(guards) == 1 else "forbidden"
 
 
+class Slate(Sequence[Considered]):
+    """The candidates of one decision side by side; one becomes a `Considered` when somebody looks at it.
+
+    `names` and `reasons` have k entries, `numbers` is (k, 7) float64: `Considered`'s numbers in their order.
+    """
+
+    __slots__ = ("names", "numbers", "reasons")
+
+    def __init__(self, names: Sequence[str], reasons: Sequence[tuple[Reason, ...]], numbers: Array) -> None:
+        self.names, self.reasons, self.numbers = names, reasons, numbers
+
+    @classmethod
+    def of(cls, rows: Sequence[Considered]) -> Slate:
+        if isinstance(rows, Slate):
+            return rows
+        numbers = [[getattr(row, name) for name in NUMBERS] for row in rows]
+        return cls(
+            tuple(row.candidate for row in rows),
+            tuple(row.reasons for row in rows),
+            np.array(numbers, np.float64).reshape(len(rows), len(NUMBERS)),
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> Considered: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Considered, ...]: ...
+    def __getitem__(self, index: int | slice) -> Considered | tuple[Considered, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return Considered(self.names[index], self.reasons[index], *self.numbers[index].tolist())
+
+    def __iter__(self) -> Iterator[Considered]:
+        for name, reasons, numbers in zip(self.names, self.reasons, self.numbers.tolist(), strict=True):
+            yield Considered(name, reasons, *numbers)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What was considered, with which probability, and what was chosen (`None`: refused).
 
-    `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good` or `default_order`.
+    `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good`, `no_promise` (the
+    objective `promise` could not promise anything of the chosen candidate) or `default_order`.
     """
 
     id: str
@@ -197,7 +265,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     session: str
     model: str
-    considered: tuple[Considered, ...]
+    considered: Sequence[Considered]
     chosen: str | None
     policy: str
     snapshot: str

@@ -136,3 +136,10 @@ async def test_all_stages_fail(world, answer):
 def test_wrong_settings_are_configuration_errors(wrong):
     with pytest.raises(ConfigError):
         Cascade(**wrong)
+
+
+async def test_it_can_begin_at_the_candidate_that_was_chosen(world, answer):
+    w = world(a=[answer(["a"], confidence=0.1)], b=[answer(["b"])], c=[answer(["c"], confidence=0.1)])
+    run = w.start(strategy=Cascade(from_choice=True), rows=COSTS, chosen="c")
+    assert await text_of(run) == "b"
+    assert story(w) == [("c", "chosen", ""), ("b", "escalation", "")]

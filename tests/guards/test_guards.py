@@ -201,6 +201,9 @@ class Broken:
         yield 0, Reason(self.name, "fine", "an objection made in time")
         raise RuntimeError(f"cannot look at {context.request.prompt}")
 
+    def concerns(self, context: Context) -> bool:
+        return True
+
     def check_estimate(
         self, context: Context, candidates: Sequence[Candidate], estimate: Estimate
     ) -> Iterable[Objection]:
@@ -229,7 +232,7 @@ def test_a_guard_that_fails_permits_nothing_quotes_nothing_and_is_logged(caplog:
 def test_an_estimate_guard_that_fails_permits_nothing_either() -> None:
     guards = Guards([], [Broken()])
     standing = guards.check([context(), context()], pool("a"))
-    assert standing == [[()], [()]]
+    assert standing == [((),), ((),)]
     estimate = Estimate(*(np.ones((2, 1)) for _ in range(5)))
     for ((*_, last),) in guards.check_estimates([context(), context()], pool("a"), estimate, standing):
         assert last.code == "guard_error"
@@ -244,7 +247,7 @@ def test_one_failing_request_of_a_batch_leaves_the_others_alone() -> None:
 
     first, second = Guards([Picky()]).check([context(), context(tenant="t")], pool("a"))
     assert first[0][0].code == "guard_error"
-    assert second == [()]
+    assert second == ((),)
 
 
 def test_a_candidate_one_guard_stands_against_is_graded_but_for_it() -> None:
@@ -264,4 +267,4 @@ def test_every_guard_is_timed() -> None:
 
 
 def test_without_guards_everything_is_permitted() -> None:
-    assert Guards().check([context()], pool("a", "b")) == [[(), ()]]
+    assert Guards().check([context()], pool("a", "b")) == [((), ())]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from interlock.lab.answers import Table
+from interlock.lab.locate import NoData, data_folder
 from interlock.offered import embedded
 
 MakeTable = Callable[..., Table]
@@ -26,3 +28,12 @@ def table() -> MakeTable:
         return Table(names, np.array(prices), (draws < chance) * 1.0, np.full((n, len(names), 3), 10.0))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> Path:
+    """The folder of real outcome tables. Where there is none the test is skipped, whatever else must not be."""
+    try:
+        return data_folder()
+    except NoData as error:
+        pytest.skip(str(error))

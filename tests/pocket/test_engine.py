@@ -150,6 +150,16 @@ def test_a_long_prompt_is_read_in_chunks_beside_decoding(model: Transformer) -> 
     assert np.all(np.diff(written) == 1)
 
 
+def test_a_window_holds_for_prompts_and_for_generated_tokens(model: Transformer) -> None:
+    """With one layer's reach cut, what a token sees is the same whether it was read or generated."""
+    prompt = prompts(1, 150)[0]
+    engine = engine_of(model, window=16)
+    generated = finish(engine, [job(prompt, limit=40)])[0].generated
+    reread = finish(engine_of(model, window=16), [job([*prompt, *generated[:-1]], limit=1)])[0].generated
+    assert reread == generated[-1:]
+    assert generated != finish(engine_of(model), [job(prompt, limit=40)])[0].generated
+
+
 def test_generation_crosses_arenas_and_ends_at_its_limit(model: Transformer) -> None:
     deltas: list[Delta] = []
     each = job([1, 30, 4], limit=200, temperature=1.0)

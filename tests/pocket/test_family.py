@@ -28,6 +28,22 @@ def test_every_model_and_adapter_has_every_budget(family: Family) -> None:
     assert (family.candidates["tiny-left-t1"].model, family.candidates["tiny-left-t1"].adapter) == ("tiny", "tiny-left")
 
 
+def test_a_file_may_be_for_some_budgets_only(
+    weights: Path, tmp_path: Path, tensors_of: Tensors, tiny: PocketConfig
+) -> None:
+    def kept(budgets: str) -> Family:
+        save(tmp_path / "one.safetensors", tensors_of(tiny), name="one", config=tiny, metadata={"budgets": budgets})
+        return load_family(tmp_path)
+
+    assert list(kept("t0 t2").candidates) == ["one-t0", "one-t2"]
+    assert kept("t0").resolve("one").name == "one-t0"
+    with pytest.raises(NotFound, match="one-t0"):
+        kept("t0").resolve("one", "low")
+    for wrong in ("t1", "t0 t9", ""):
+        with pytest.raises(WeightsError, match="needs t0 and may have t0, t1, t2, tN"):
+            kept(wrong)
+
+
 def test_price_is_a_dollar_per_million_million_parameter_tokens(family: Family, tiny: PocketConfig) -> None:
     plain, special = family.candidates["tiny-t0"], family.candidates["tiny-left-t0"]
     assert plain.price_in == plain.price_out == pytest.approx(tiny.active_params / 1e6)

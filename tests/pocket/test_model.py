@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from interlock.pocket.config import PocketConfig  # noqa: E402
 from interlock.pocket.evaluate import answer_text, generate  # noqa: E402
-from interlock.pocket.model import PocketLM, n_gram_ids, tensors  # noqa: E402
+from interlock.pocket.model import PocketLM, document_mask, n_gram_ids, one_a_row, tensors  # noqa: E402
 from interlock.pocket.tokenizer import ANS, EOS, PAD, encode  # noqa: E402
 
 TINY = PocketConfig(d=16, layers=2, heads=2)
@@ -32,6 +32,18 @@ def test_a_packed_document_sees_only_itself(model: PocketLM) -> None:
         together = model(packed, document)
         apart = torch.cat((model(first), model(second)), 1)
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_of_one_document_need_no_mask(model: PocketLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one_a_row(torch.tensor([[0, 0, 0], [1, 1, -1]]))
+    assert not one_a_row(torch.tensor([[0, 0, 1], [2, 2, 2]]))
+    ids, document = torch.randint(16, 512, (2, 9)), torch.tensor([[0] * 9, [1] * 6 + [-1] * 3])
+    with torch.inference_mode():
+        plain = model(ids, document)
+        monkeypatch.setattr("interlock.pocket.model.one_a_row", lambda _: False)
+        masked = model(ids, document)
+    assert document_mask(document).shape == (2, 1, 9, 9)
+    torch.testing.assert_close(plain[document >= 0], masked[document >= 0], atol=1e-5, rtol=1e-4)
 
 
 def test_selected_positions_equal_the_full_pass(model: PocketLM) -> None:

@@ -9,9 +9,12 @@ from typer.testing import CliRunner
 
 from interlock.cli.pocket import app
 from interlock.errors import NotFound, RequestError
+from interlock.pocket.family import BUDGETS
+from interlock.pocket.paired import Difference, paired_interval
 from interlock.pocket.pool import Pool
 from interlock.pocket.score import by_candidate, choose_cells, score, wilson
 from interlock.pocket.tasks import TASKS
+from interlock.pocket.weights import load, save
 
 
 def run(*arguments: str) -> Any:
@@ -72,6 +75,26 @@ def test_the_verbs_print_json(weights: Path) -> None:
     cells = run("eval", "-c", "speck-t0", "-t", "sort", "-l", "3", "-n", "4", *folder)
     assert [(cell["task"], cell["level"], cell["n"]) for cell in cells] == [("sort", 3, 4)]
     assert cells[0]["accuracy"] == cells[0]["right"] / 4
+
+
+def test_weights_are_compared_prompt_by_prompt(weights: Path, tmp_path: Path) -> None:
+    save(tmp_path / "tiny.safetensors", load(weights / "tiny.safetensors").tensors, name="tiny",
+         config=load(weights / "tiny.safetensors").config, precision="fp32")  # fmt: skip
+    folders = "--weights", str(weights), "--against", str(tmp_path)
+    rows = run("eval", "-c", "tiny-t0", "-t", "sort", "-t", "add", "-n", "12", *folders)
+    assert [(row["task"], row["n"], row["points"]) for row in rows] == [("sort", 14, 0.0), ("add", 12, 0.0)]
+    assert {row["candidate"] for row in run("eval", "-t", "clock", "-n", "1", *folders)} == {
+        f"tiny-{budget}" for budget in BUDGETS
+    }
+
+
+def test_paired_points_and_interval_follow_from_the_prompts_that_differ() -> None:
+    row = Difference("x-t0", "sort", 1000, right=900, other_right=910, only=5, other_only=15)
+    assert row.points == pytest.approx(-1.0)
+    low, high = row.interval
+    # 1002 pairs with the halves: (-10 -+ 1.96 sqrt(21 - 100 / 1002)) / 1002
+    assert (low, high) == pytest.approx((-1.8922, -0.1038), abs=1e-3)
+    assert paired_interval(0, 0, 10)[0] < 0 < paired_interval(0, 0, 10)[1]
 
 
 def test_the_verbs_print_tables(weights: Path) -> None:

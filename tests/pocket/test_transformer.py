@@ -14,13 +14,15 @@ from interlock.pocket.weights import Floats, load
 Tensors = Callable[..., dict[str, Floats]]
 
 
-def read(model: Transformer, ids: list[int], layers: int | None = None, adapter: int = -1) -> Floats:
+def read(
+    model: Transformer, ids: list[int], layers: int | None = None, adapter: int = -1, window: int | None = None
+) -> Floats:
     """The residual stream over one prompt, read whole."""
     config = model.config
     shape = (config.layers, config.heads, reach(len(ids)), config.head_dim)
     padded = np.array([config.vocab, config.vocab, *ids])
     tokens = np.stack([padded[2:], padded[1:-1], padded[:-2]], axis=1)
-    chunk = PromptChunk(np.zeros(shape, np.float32), np.zeros(shape, np.float32), 0, len(ids))
+    chunk = PromptChunk(np.zeros(shape, np.float32), np.zeros(shape, np.float32), 0, len(ids), window)
     adapters = np.full(len(ids), adapter) if adapter >= 0 else None
     return model.forward(Batch(tokens, np.arange(len(ids)), [chunk], adapters), layers)
 
@@ -44,6 +46,27 @@ def test_logits_agree_with_torch(size: str) -> None:
         with torch.inference_mode():
             expected = reference(torch.tensor([ids]))[0].numpy()
         assert np.abs(model.logits(read(model, ids)) - expected).max() < 1e-3
+
+
+def test_a_window_hides_what_lies_before_it_in_every_layer(tiny: PocketConfig, tensors_of: Tensors) -> None:
+    model, rng = Transformer(tiny, tensors_of(tiny)), np.random.default_rng(0)
+    ids = [int(i) for i in rng.integers(16, 400, 200)]
+    whole = read(model, ids)
+    np.testing.assert_array_equal(read(model, ids, window=200), whole)
+    # Through each layer a token reaches back window - 1 further, and its n-gram two more.
+    seen = 20 + tiny.layers * 49 + 2
+    changed = [*(17 if i != 17 else 18 for i in ids[:-seen]), *ids[-seen:]]
+    cut, other = (read(model, which, window=50)[-20:] for which in (ids, changed))
+    np.testing.assert_array_equal(cut, other)
+    assert not np.allclose(cut, whole[-20:])
+    assert not np.allclose(read(model, changed)[-20:], whole[-20:])
+
+
+def test_the_widest_window_of_one_token_leaves_attention_its_own_value(tiny: PocketConfig, tensors_of: Tensors) -> None:
+    model = Transformer(tiny, tensors_of(tiny))
+    ids = [20, 21, 22, 23, 24, 25]
+    last = read(model, ids, window=1)[-1]
+    np.testing.assert_allclose(last, read(model, [16, *ids[3:]], window=1)[-1], atol=1e-5)
 
 
 def test_an_adapter_in_a_batch_equals_the_merged_matrix(weights: Path) -> None:

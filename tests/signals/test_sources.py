@@ -9,7 +9,8 @@ from interlock.errors import ConfigError
 from interlock.signals import build
 from interlock.signals.keywords import nested_repeats
 from interlock.signals.language import identify
-from interlock.signals.pii import find, iban_checks, luhn
+from interlock.signals.national_ids import luhn
+from interlock.signals.pii import find, iban_checks
 from interlock.signals.text import strip_preamble
 from interlock.types import Context, Message, Request
 
@@ -137,7 +138,7 @@ def test_languages(text: str, code: str) -> None:
     ],
 )
 def test_personal_data(text: str, kinds: set[str]) -> None:
-    assert {kind for kind, _ in find(text)} == kinds
+    assert {finding.kind for finding in find(text)} == kinds
     assert read("pii", text).signals["pii"].value is bool(kinds)
 
 

@@ -15,8 +15,8 @@ import typer
 from ..errors import ConfigError, InterlockError, LedgerError, ProviderError, Refused, RequestError
 from .output import complain
 
-VERBS = ("serve", "route", "chat", "pool", "check", "feedback", "version")
-GROUPS = ("ledger", "learner", "pocket", "lab")
+VERBS = ("serve", "route", "chat", "pool", "top", "check", "feedback", "replay", "version")
+GROUPS = ("ledger", "learner", "pocket", "lab", "import_")
 
 EXIT: tuple[tuple[type[InterlockError], int], ...] = (
     (ConfigError, 3),
@@ -28,7 +28,10 @@ EXIT: tuple[tuple[type[InterlockError], int], ...] = (
 
 
 def build() -> typer.Typer:
-    """The whole command tree: `VERBS` are functions of their name, `GROUPS` have an `app` of their own."""
+    """The whole command tree: `VERBS` are functions of their name, `GROUPS` have an `app` of their own.
+
+    A trailing underscore keeps a module apart from a keyword and is not part of the name.
+    """
     app = typer.Typer(
         name="interlock",
         help="Context-aware routing for LLM applications. Start with [bold]interlock serve[/bold].",
@@ -40,7 +43,7 @@ def build() -> typer.Typer:
     for verb in VERBS:
         app.command(verb)(getattr(importlib.import_module(f".{verb}", __name__), verb))
     for group in GROUPS:
-        app.add_typer(importlib.import_module(f".{group}", __name__).app, name=group)
+        app.add_typer(importlib.import_module(f".{group}", __name__).app, name=group.rstrip("_"))
     return app
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..config import Settings
     from ..learning.trust import Trust
     from ..policy import Policy
 
 
-def policy_and_trust(config: Path | None) -> tuple[Policy, Trust]:
+def settings_policy_and_trust(config: Path | None) -> tuple[Settings, Policy, Trust]:
     """As the learner of a gateway with this configuration has them. Raises ConfigError."""
     from ..assembly import build_policy, trust_of
     from ..config import from_document, load
@@ -19,4 +20,9 @@ def policy_and_trust(config: Path | None) -> tuple[Policy, Trust]:
 
     settings = load(config) if config is not None else from_document(offer().document)
     policy = build_policy(settings, build(settings.signal_names(), settings.signals, settings.vector))
-    return policy, trust_of(settings)
+    return settings, policy, trust_of(settings)
+
+
+def policy_and_trust(config: Path | None) -> tuple[Policy, Trust]:
+    """The same without the settings."""
+    return settings_policy_and_trust(config)[1:]

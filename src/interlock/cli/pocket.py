@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from .output import emit
 if TYPE_CHECKING:
     from ..pocket.family import PocketCandidate
     from ..pocket.ladder import Ladder
+    from ..pocket.paired import Difference
     from ..pocket.requests import PocketResult
     from ..pocket.score import Cell
 
@@ -95,10 +96,16 @@ def evaluate(
     level: list[int] | None = typer.Option(None, "--level", "-l", help="Only this level; may be repeated."),
     n: int = typer.Option(50, "--n", "-n", min=1, help="Test prompts a task and level."),
     seed: int = typer.Option(0, min=0, help="Of the prompts."),
+    against: Path | None = typer.Option(
+        None, help="Folder of other weights of the same models: compare prompt by prompt, -n prompts a task."
+    ),
     weights: Path | None = WEIGHTS,
     as_json: bool = AS_JSON,
 ) -> None:
     """Score candidates by exact match on test prompts that no model was trained on.
+
+    Training keeps the unrounded weights in OUT/fp32; compared with them, the loss by int8 shows:
+    [bold]interlock pocket eval -c nano-t0 -n 2000 --weights .cache/pocket --against .cache/pocket/fp32[/bold]
 
     Example: [bold]interlock pocket eval -c nano-t0 -c small-t1 -t cups -n 100[/bold]
     """
@@ -106,6 +113,9 @@ def evaluate(
     from ..pocket.score import choose_cells, score
 
     cells = choose_cells(task or (), level or ())
+    if against:
+        _compare(weights, against, candidate or (), list(dict.fromkeys(name for name, _ in cells)), n, seed, as_json)
+        return
     with Pool.load(path=weights) as pool, _progress("scoring") as progress:
         names = [pool.family.resolve(name).name for name in candidate or ()]
         names = names or [known.name for known in pool.candidates()]
@@ -114,9 +124,23 @@ def evaluate(
          lambda: _show_scores(rows))  # fmt: skip
 
 
+def _compare(
+    weights: Path | None, against: Path, candidate: Sequence[str], tasks: list[str], n: int, seed: int, as_json: bool
+) -> None:
+    from ..pocket.paired import compare
+    from ..pocket.pool import Pool
+
+    with Pool.load(path=weights) as pool, Pool.load(path=against) as other, _progress("comparing") as progress:
+        names = [pool.family.resolve(name).name for name in candidate]
+        names = names or [name for name in pool.family.candidates if name in other.family.candidates]
+        rows = compare(pool, other, names, tasks, n=n, seed=seed, progress=progress)
+    emit([{**asdict(row), "points": row.points, "interval": row.interval} for row in rows], as_json,
+         lambda: _show_differences(rows))  # fmt: skip
+
+
 @app.command()
 def train(
-    name: str = typer.Argument(help="A member of the family: nano, micro, small, micro-roman, ..."),
+    name: str = typer.Argument(help="A member of the family: nano, micro, small, micro-long, micro-roman, ..."),
     out: Path = typer.Option(Path(".cache/pocket"), help="Folder of weight files; runs are kept in its runs/."),
     seed: int = typer.Option(0, min=0, help="Of weights and data."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1: the code is the same."),
@@ -128,12 +152,12 @@ def train(
     Example: [bold]interlock pocket train nano[/bold]
     """
     from ..errors import NotFound, nearest
-    from ..pocket.build import MEMBERS, recipe_of, train_member
+    from ..pocket.build import MEMBERS, steps_of, train_member
 
     if name not in MEMBERS:
         raise NotFound(f"the family has no member {name!r}; {nearest(name, MEMBERS)}", param="name")
     with _progress(f"training {name}") as progress:
-        steps = recipe_of(name).steps
+        steps = steps_of(name)
         digest = train_member(
             name, out / "runs", out, seed=seed, device=device, report=lambda step, loss: progress(step, steps)
         )
@@ -237,6 +261,18 @@ def _show_scores(rows: list[Cell]) -> None:
             shown = [f"{100 * cell.accuracy:.0f}" if cell else "" for cell in scored]
             table.add_row(task, *shown, f"{right / n:.1%}", f"{low:.0%}-{high:.0%}")
         Console().print(table)
+
+
+def _show_differences(rows: list[Difference]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("candidate", "task", "n", "accuracy", "against", "points", "95%")
+    for row in rows:
+        low, high = row.interval
+        shares = f"{row.right / row.n:.2%}", f"{row.other_right / row.n:.2%}"
+        table.add_row(row.candidate, row.task, str(row.n), *shares, f"{row.points:+.2f}", f"{low:+.2f} to {high:+.2f}")
+    Console().print(table)
 
 
 def _show_ladder(ladder: Ladder) -> None:

@@ -31,7 +31,16 @@ def call(url: str, path: str, body: Any = None) -> Any:
 
 
 def ask(url: str, path: str, body: Any = None) -> Reply:
-    """GET, or POST when there is a body. Sends `INTERLOCK_KEY` as bearer token when set.
+    """GET, or POST when there is a body, and the JSON that comes back. Raises what `fetch` does."""
+    content, headers = fetch(url, path, body)
+    try:
+        return Reply(msgspec.json.decode(content), headers)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _no_gateway(url) from error
+
+
+def fetch(url: str, path: str, body: Any = None) -> tuple[bytes, Mapping[str, str]]:
+    """What the gateway sends, and its headers. Sends `INTERLOCK_KEY` as bearer token when set.
 
     Raises `Unreachable` when nothing answers, `Garbled` when it is no gateway that answers; when the gateway says no,
     `Refused`, `RequestError` or, for what is not the caller's fault, `ProviderError`, with its own message.
@@ -40,11 +49,11 @@ def ask(url: str, path: str, body: Any = None) -> Reply:
     if key := os.environ.get("INTERLOCK_KEY"):
         headers["authorization"] = f"Bearer {key}"
     data = None if body is None else msgspec.json.encode(body)
-    address = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+    address = _address(url)
     try:
         request = urllib.request.Request(address + path, data, headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return Reply(msgspec.json.decode(response.read()), response.headers)
+            return response.read(), response.headers
     except urllib.error.HTTPError as error:
         raise _denied(f"{address}{path}", error.code, error.read()) from error
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
@@ -52,12 +61,18 @@ def ask(url: str, path: str, body: Any = None) -> Reply:
         raise Unreachable(
             f"no gateway answers at {address} ({reason}); start one with `interlock serve`, or give --url"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Garbled(f"{address} answers, but not as a gateway does; give its --url") from error
     except (InvalidURL, ValueError) as error:
         raise RequestError(f"{url!r} is no address of a gateway: {error}", param="url") from error
     except HTTPException as error:
-        raise Garbled(f"{address} answers, but not as a gateway does; give its --url") from error
+        raise _no_gateway(url) from error
+
+
+def _address(url: str) -> str:
+    return url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+
+
+def _no_gateway(url: str) -> Garbled:
+    return Garbled(f"{_address(url)} answers, but not as a gateway does; give its --url")
 
 
 def _denied(where: str, status: int, content: bytes) -> InterlockError:

@@ -34,8 +34,12 @@ def serve(
     Example: [bold]interlock serve --port 8400[/bold], then open http://127.0.0.1:8400
     """
     import logging
+    import os
 
     from rich.console import Console
+
+    # Read when numpy is first imported. A decision's products are too small to share; threads would only spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from ..assembly import assemble
     from ..gateway import listen, serving

@@ -63,6 +63,15 @@ class Estimator(Protocol):
         """Forget everything, then `partial_fit`."""
         return self.restore({}).partial_fit(vectors, names, targets, weights)
 
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """`fit` on a table: vectors (n, d), scores (n, k) with NaN where a candidate has none, row by row.
+
+        Estimators that can do better than learn the cells one by one override it; the state is the same up to rounding.
+        """
+        cells = np.asarray(scores, dtype=np.float64)
+        rows, columns = np.nonzero(np.isfinite(cells))
+        return self.fit(np.asarray(vectors)[rows], [candidates[c] for c in columns.tolist()], cells[rows, columns])
+
 
 class Event(NamedTuple):
     """One row to learn."""
@@ -91,14 +100,31 @@ def events(
         raise ValueError(f"{counts}: expected as many of each")
     if width is not None and x.shape[1] != width:
         raise ValueError(f"vectors have {x.shape[1]} columns, but {width} have been learnt")
-    for what, values in (("vector", x.sum(axis=1)), ("target", y), ("weight", w)):
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise ValueError(f"row {bad[0]} (candidate {names[bad[0]]!r}): its {what} is not finite")
-    negative = np.flatnonzero(w < 0)
-    if len(negative) and not revocable:
-        raise ValueError(f"row {negative[0]}: weight {w[negative[0]]:g}, but this estimator cannot revoke: rebuild it")
+    sums = np.add.reduce(x, axis=1)
+    if not np.isfinite(np.add.reduce(sums) + np.add.reduce(y) + np.add.reduce(w)):
+        for what, values in (("vector", sums), ("target", y), ("weight", w)):
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                raise ValueError(f"row {bad[0]} (candidate {names[bad[0]]!r}): its {what} is not finite")
+    if not revocable and weights is not None:
+        negative = np.flatnonzero(w < 0)
+        if len(negative):
+            weight = w[negative[0]]
+            raise ValueError(f"row {negative[0]}: weight {weight:g}, but this estimator cannot revoke: rebuild it")
     return map(Event, x, names, y.tolist(), w.tolist())
+
+
+def table(vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> tuple[Array, Array]:
+    """What `fit_table` is given, as float64 (n, d) and (n, k). Raises `ValueError` naming the first bad row."""
+    x, cells = np.atleast_2d(np.asarray(vectors, dtype=np.float64)), np.asarray(scores, dtype=np.float64)
+    if cells.shape != (len(x), len(candidates)):
+        raise ValueError(f"scores have shape {cells.shape}: expected ({len(x)}, {len(candidates)}), a row a vector")
+    if len(set(candidates)) < len(candidates):
+        raise ValueError("a candidate is named twice")
+    for what, bad in (("vector is", ~np.isfinite(x).all(axis=1)), ("scores are", np.isinf(cells).any(axis=1))):
+        for row in np.flatnonzero(bad):
+            raise ValueError(f"row {row}: its {what} not finite")
+    return x, cells
 
 
 def query(vectors: ArrayLike, width: int | None) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..types import Array
-from .base import Estimator, Event, State, beliefs, events, query
+from .base import Estimator, Event, State, beliefs, events, query, table
 from .scaling import Scaling, scaling, square_distances
 
 
@@ -66,6 +66,26 @@ class Clusters(Estimator):
             if len(self._first) >= self.warm_up:
                 self._groups, self._sums = self._settle()
                 self._first = []
+        return self
+
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """The groups are those of all rows (of 2,000 evenly spaced ones, if more) rather than of the first events."""
+        x, cells = table(vectors, candidates, scores)
+        known = np.isfinite(cells)
+        rows = x[known.any(axis=1)]
+        if len(rows) < self.groups:
+            return super().fit_table(vectors, candidates, scores)
+        self.restore({})
+        scale = scaling(rows)
+        sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), 2000)).astype(np.intp)]
+        self._groups = Groups(scale, kmeans(scale.apply(sample), self.groups))
+        member = np.eye(len(self._groups.centres))[
+            square_distances(scale.apply(x), self._groups.centres).argmin(axis=1)
+        ]
+        count, total = member.T @ known, member.T @ np.where(known, cells, 0.0)
+        for column, name in enumerate(candidates):
+            if known[:, column].any():
+                self._sums[str(name)] = np.stack([count[:, column], total[:, column]], axis=1)
         return self
 
     def predict(

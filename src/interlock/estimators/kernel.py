@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..types import Array
-from .base import Estimator, Event, State, beliefs, events, query
+from .base import Estimator, Event, State, beliefs, events, query, table
 from .hierarchy import Posterior, posterior
 from .scaling import Scaling, scaling, square_distances
 
@@ -89,6 +89,25 @@ class Kernel(Estimator):
                         self._add(self._sums, self._space, one)
             else:
                 self._add(self._sums, self._space, event)
+        return self
+
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """The landmarks are spread over the whole table rather than its first rows; sums are matrix products."""
+        x, cells = table(vectors, candidates, scores)
+        known = np.isfinite(cells)
+        rows = np.flatnonzero(known.any(axis=1))
+        if self.forgetting != 1.0 or len(rows) < self.landmarks:
+            return super().fit_table(vectors, candidates, scores)
+        self.restore({})
+        for row in rows[np.linspace(0, len(rows) - 1, self.landmarks).astype(np.intp)]:
+            column = int(known[row].argmax())
+            self._first.append(Event(x[row].copy(), str(candidates[column]), float(cells[row, column]), 1.0))
+        self._space = self._span()
+        values = self._space.kernel(x)
+        for name, targets, mine in zip(candidates, cells.T, known.T, strict=True):
+            if mine.any():
+                seen = np.column_stack([np.ones(int(mine.sum())), values[mine], targets[mine] - self.default])
+                self._sums[str(name)] = seen.T @ seen
         return self
 
     def predict(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..types import Array
-from .base import Estimator, State, beliefs, events, query
+from .base import Estimator, State, beliefs, events, query, table
 from .hierarchy import Posterior, posterior
 
 _CLIP = 6.0  # standardised columns are cut here, so that one outlying request cannot command the prediction
@@ -73,6 +73,19 @@ class Ridge(Estimator):
                 sums *= self.forgetting
             sums += np.outer(event.weight * row, row)
             self._derived = None
+        return self
+
+    def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
+        """By matrix products: the sums of the events, up to rounding. With `forgetting`, row by row."""
+        if self.forgetting != 1.0:
+            return super().fit_table(vectors, candidates, scores)
+        x, cells = table(vectors, candidates, scores)
+        self.restore({})
+        for name, targets in zip(candidates, cells.T, strict=True):
+            mine = np.isfinite(targets)
+            if mine.any():
+                rows = np.column_stack([np.ones(int(mine.sum())), x[mine], targets[mine]])
+                self._sums[str(name)] = rows.T @ rows
         return self
 
     def predict(

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..errors import Garbled, ProviderError, Skipped, TimedOut
 from ..providers.base import Call, Chunks, Provider
-from ..types import Candidate, Considered, Decision, Request, Step, Usage
+from ..types import NUMBERS, Candidate, Decision, Request, Slate, Step, Usage
 from .alarm import Alarm
 from .cost import cost_of
 
@@ -163,10 +163,13 @@ def order(decision: Decision, default_order: Sequence[str] = ()) -> list[str]:
 
     Among equal and among unknown ones the `default_order` counts; those that it does not list come last, in pool order.
     """
+    slate = Slate.of(decision.considered)
     rank = {name: place for place, name in enumerate(default_order)}
+    utilities = slate.numbers[:, NUMBERS.index("utility")].tolist()
 
-    def key(row: Considered) -> tuple[bool, float, int]:
-        utility = math.inf if math.isnan(row.utility) else -row.utility
-        return row.candidate != decision.chosen, utility, rank.get(row.candidate, len(rank))
+    def key(i: int) -> tuple[bool, float, int]:
+        utility = math.inf if math.isnan(utilities[i]) else -utilities[i]
+        return slate.names[i] != decision.chosen, utility, rank.get(slate.names[i], len(rank))
 
-    return [row.candidate for row in sorted((row for row in decision.considered if row.permitted), key=key)]
+    permitted = [i for i, reasons in enumerate(slate.reasons) if not reasons]
+    return [slate.names[i] for i in sorted(permitted, key=key)]

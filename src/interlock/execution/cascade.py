@@ -34,12 +34,14 @@ class Cascade:
         stages: names of candidates in the order to try; empty means the permitted ones by expected cost, unknown costs
             last. Forbidden candidates are left out.
         max_stages: at most so many; the last of them is then the dearest permitted one.
+        from_choice: begin at the candidate the decision chose; who is cheaper was passed over knowingly.
         verifier: gets the answer's text and says `True`, `False`, or `None` for "cannot tell".
     """
 
     threshold: float = 0.7
     stages: Sequence[str] = ()
     max_stages: int = 3
+    from_choice: bool = False
     verifier: Callable[[str], bool | None] | None = None
 
     def __post_init__(self) -> None:
@@ -55,6 +57,9 @@ class Cascade:
         else:
             ordered = []
         ordered = ordered or sorted(calls.permitted, key=calls.expected_cost)
+        if self.from_choice:
+            chosen = next((i for i, candidate in enumerate(ordered) if candidate.name == calls.decision.chosen), 0)
+            ordered = ordered[chosen:]
         return ordered if len(ordered) <= self.max_stages else [*ordered[: self.max_stages - 1], ordered[-1]]
 
     async def carry_out(self, calls: Calls, walker: Walker) -> Chunks:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from ..router import Router
 
 BACKLOG = 2048
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -62,10 +65,17 @@ def serving(router: Router, listener: socket.socket, watched: Path | None, ready
 
 
 def settle_memory() -> None:
-    """What is loaded by now stays: the collector need not look at it again. And requests make little cyclic garbage."""
+    """What is loaded by now stays: the collector need not look at it again. And requests make little cyclic garbage.
+
+    Large arrays, which the learner makes every second, go back to the system when they are freed: left to itself, glibc
+    keeps room for all of them, once a thread.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
+        libc.mallopt(M_ARENA_MAX, 2)
 
 
 def url(listener: socket.socket) -> str:

@@ -21,7 +21,8 @@ from .trust import Trust
 
 log = logging.getLogger("interlock.guards")
 
-Standing = list[list[tuple[Reason, ...]]]
+Row = Sequence[tuple[Reason, ...]]
+Standing = list[Row]
 """For n requests and k candidates, what stands against each candidate; an empty tuple means permitted."""
 
 
@@ -38,46 +39,55 @@ class Guards:
 
     def check(self, contexts: Sequence[Context], candidates: Sequence[Candidate]) -> Standing:
         """What the hard guards hold against each candidate, before anything is predicted."""
-        standing: list[list[list[Reason]]] = [[[] for _ in candidates] for _ in contexts]
+        nothing: Row = ((),) * len(candidates)
+        standing = [nothing] * len(contexts)
         for guard in self.guards:
 
             def objections(i: int, guard: Guard = guard) -> Iterable[Objection]:
                 return guard.check(contexts[i], candidates)
 
             self._ask(guard.name, standing, objections)
-        return [[tuple(reasons) for reasons in row] for row in standing]
+        return standing
 
     def check_estimates(
         self, contexts: Sequence[Context], candidates: Sequence[Candidate], estimate: Estimate, standing: Standing
     ) -> Standing:
         """`standing` with the objections to what is predicted added. `estimate` has shape (n, k)."""
-        if not self.estimate_guards:
-            return standing
-        rows: list[list[list[Reason]]] = [[list(reasons) for reasons in row] for row in standing]
+        rows = list(standing)
         for guard in self.estimate_guards:
 
             def objections(i: int, guard: EstimateGuard = guard) -> Iterable[Objection]:
+                if not guard.concerns(contexts[i]):
+                    return ()
                 return guard.check_estimate(contexts[i], candidates, row_of(estimate, i))
 
             self._ask(guard.name, rows, objections)
-        return [[tuple(reasons) for reasons in row] for row in rows]
+        return rows
 
-    def _ask(
-        self, name: str, standing: list[list[list[Reason]]], objections: Callable[[int], Iterable[Objection]]
-    ) -> None:
-        began = time.perf_counter()
+    def _ask(self, name: str, standing: Standing, objections: Callable[[int], Iterable[Objection]]) -> None:
+        """Replace the rows of `standing` to which there are objections."""
+        began, places = time.perf_counter(), range(len(standing[0]) if standing else 0)
         for i, row in enumerate(standing):
+            found: list[Objection] = []
             try:
                 for index, reason in objections(i):
-                    row[index].append(reason)
+                    found.append((places[index], reason))
             except Exception as error:  # noqa: BLE001 - fail closed: nothing passes a guard that could not look
                 kind = type(error).__name__  # the text of a stranger's exception may quote the prompt
                 log.error("guard %s failed with %s; the request is refused", name, kind)
                 broken = Reason(name, "guard_error", f"the guard {name} failed ({kind})", "see the gateway's log")
-                for reasons in row:
-                    reasons.append(broken)
+                found += [(index, broken) for index in range(len(row))]
+            if found:
+                standing[i] = _with(row, found)
         self.seconds[name] += time.perf_counter() - began
         self.calls[name] += len(standing)
+
+
+def _with(row: Row, objections: Sequence[Objection]) -> Row:
+    reasons = list(row)
+    for index, reason in objections:
+        reasons[index] = (*reasons[index], reason)
+    return tuple(reasons)
 
 
 def row_of(estimate: Estimate, i: int) -> Estimate:

@@ -23,10 +23,15 @@ class Guard(Protocol):
 
 @runtime_checkable
 class EstimateGuard(Protocol):
-    """A hard constraint on what is predicted. `estimate` has shape (1, k)."""
+    """A hard constraint on what is predicted. `estimate` has shape (1, k).
+
+    `concerns` is a quick look at whether there is anything to check at all; it must not say no when there is.
+    """
 
     @property
     def name(self) -> str: ...
+
+    def concerns(self, context: Context) -> bool: ...
 
     def check_estimate(
         self, context: Context, candidates: Sequence[Candidate], estimate: Estimate

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 
 from ..types import Candidate, Capability, Context, Reason
 from .base import Objection
 
 WINDOW = "context_window"
+
+
+class Room(NamedTuple):
+    """The smallest window and the smallest longest answer of a pool, in tokens, among those that state one."""
+
+    pool: Sequence[Candidate]
+    window: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -22,11 +32,21 @@ class CapabilityGuard:
     forbid_unknown: bool = False
     margin: float = 1.0
     name: str = "capability"
+    _rooms: dict[int, Room] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterable[Objection]:
         needs, asked = sorted(context.request.needs), context.request.max_tokens or 0
         signal = context.signals.get("tokens")
         prompt = None if signal is None or signal.value is None else int(context.number("tokens") * self.margin)
+        room = self._room(candidates)
+        if (
+            not needs
+            and room is not None
+            and prompt is not None
+            and prompt + asked <= room.window
+            and asked <= room.most
+        ):
+            return
         for i, candidate in enumerate(candidates):
             for need in needs:
                 answer = candidate.can(need)
@@ -45,6 +65,20 @@ class CapabilityGuard:
             if most is not None and asked > most:
                 detail = f"it writes at most {most} tokens, {asked} are asked for"
                 yield i, Reason(self.name, "max_output", detail, "lower max_tokens")
+
+    def _room(self, candidates: Sequence[Candidate]) -> Room | None:
+        """What fits every candidate of the pool, worked out once; `None` if that cannot be said."""
+        room = self._rooms.get(id(candidates))
+        if room is None or room.pool is not candidates:
+            profiles = [candidate.profile for candidate in candidates]
+            windows = [p.context_window for p in profiles if p.context_window is not None]
+            if (self.forbid_unknown and len(windows) < len(profiles)) or not isinstance(candidates, tuple):
+                return None
+            most = [p.max_output for p in profiles if p.max_output is not None]
+            room = Room(candidates, min(windows, default=inf), min(most, default=inf))
+            self._rooms.clear()
+            self._rooms[id(candidates)] = room
+        return room
 
     def _unknown(self, need: str) -> Reason:
         known = "whether the prompt fits its window" if need == WINDOW else f"whether it can do {need}"

@@ -83,6 +83,11 @@ class Board:
         with self._lock:
             self.circuits = {name: self.circuits.get(name, Circuit()) for name in candidates}
 
+    @property
+    def calm(self) -> bool:
+        """Whether no circuit is open and nobody was ever told to rest: then everybody is admitted."""
+        return not any(circuit.opened or circuit.rest for circuit in list(self.circuits.values()))
+
     def state(self, candidate: str) -> State:
         circuit = self.circuits.get(candidate)
         if circuit is None or not circuit.opened:
@@ -175,6 +180,8 @@ class Health:
     name: str = "health"
 
     def check(self, context: Context, candidates: Sequence[Candidate]) -> Iterable[Objection]:
+        if self.board.calm:
+            return
         for i, candidate in enumerate(candidates):
             if self.board.admits(candidate.name):
                 continue

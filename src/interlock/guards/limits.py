@@ -21,6 +21,9 @@ class LimitsGuard:
     limits: Limits = NONE
     name: str = "limits"
 
+    def concerns(self, context: Context) -> bool:
+        return self.limits != NONE or context.request.limits != NONE
+
     def check_estimate(
         self, context: Context, candidates: Sequence[Candidate], estimate: Estimate
     ) -> Iterable[Objection]:

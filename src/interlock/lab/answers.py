@@ -6,6 +6,7 @@ Generating is slow and repeatable: tables are kept in a folder, by the hash of w
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,15 +55,21 @@ class Table:
         return replace(self, quality=quality, tokens=tokens)
 
 
-def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, title: str) -> Table:
-    """Each candidate's real answer to each prompt; from `cache` when it has been asked before."""
-    from ..pocket import PocketRequest, Pool
-    from ..pocket.family import SHIPPED
+def answer_all(
+    examples: Sequence[Example], cache: Path, progress: Progress, title: str, names: Sequence[str] = ()
+) -> Table:
+    """Each candidate's real answer to each prompt; from `cache` when it has been asked before.
 
-    candidates = embedded()["candidates"]
-    names = [candidate["name"] for candidate in candidates]
-    prices = [[candidate["price"][kind] for kind in ("in", "cached", "out")] for candidate in candidates]
-    weights = (SHIPPED / "manifest.json").read_text()
+    `names` are pocket candidates, those of the embedded pool by default. Raises `NotFound` for an unknown one.
+    """
+    from ..pocket import PocketRequest, Pool
+    from ..pocket.family import load_family
+
+    family = load_family()
+    names = names or [candidate["name"] for candidate in embedded()["candidates"]]
+    candidates = [family.candidate(name) for name in names]
+    prices = [[candidate.price_in, candidate.price_cached, candidate.price_out] for candidate in candidates]
+    weights = _fingerprint({candidate.model for candidate in candidates})
     bar = progress.add_task(title, total=len(names) * len(examples))
     quality, tokens = np.zeros((len(examples), len(names))), np.zeros((len(examples), len(names), 3))
     pool: Pool | None = None
@@ -85,6 +92,16 @@ def answer_all(examples: Sequence[Example], cache: Path, progress: Progress, tit
         if pool is not None:
             pool.close()
     return Table(tuple(names), np.array(prices), quality, tokens)
+
+
+def _fingerprint(models: set[str]) -> str:
+    """The manifest's entries of these models and their adapters: what else is shipped does not change their answers."""
+    from ..pocket.family import SHIPPED, load_family
+
+    members = [member for name, member in load_family().members.items() if name in models]
+    stems = {file.name for member in members for file in (member.file, *member.adapters)}
+    entries = json.loads((SHIPPED / "manifest.json").read_text("utf-8"))
+    return json.dumps({stem: entry for stem, entry in entries.items() if stem in stems}, indent=1) + "\n"
 
 
 @contextmanager

@@ -71,18 +71,20 @@ class Stream:
         scores: Array | None = None,
         *,
         learn: int | None = None,
+        keep: Path | None = None,
         done: Callable[[int], object] = lambda _: None,
     ) -> Array:
         """The probability (n, k) of each candidate at each request, starting from an empty ledger.
 
         `world` is what candidates answer, `scores` (n, k) what is said of it (default: its quality). With `learn`, only
-        the first so many requests are learnt from. `done` is told how many requests have just been finished.
+        the first so many requests are learnt from. The ledger is written to `keep`, if given. `done` is told how many
+        requests have just been finished.
         """
         assert [c.name for c in self.plan.candidates] == list(world.names)
         said = world.quality if scores is None else scores
         probability = np.zeros((len(requests), len(world.names)))
         policy = build_policy(self.settings, self.plan.reader)
-        with TemporaryDirectory() as folder, SqliteLedger(Path(folder) / "ledger.db", linger=0.0) as ledger:
+        with TemporaryDirectory() as folder, SqliteLedger(keep or Path(folder) / "ledger.db", linger=0.0) as ledger:
             router = Router(self.plan, Served(policy.clone().prepare(), UNTRAINED), ledger)
             trust = trust_of(self.settings)
             learner = Learner(ledger, policy, router.adopt, trust=trust, store_every=math.inf)

@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from ..calibration import Rung
 from ..errors import LedgerError, SnapshotError
 from ..ledger.reading import Reading, Row, Stored
 from ..ledger.records import Audit, decode, vector_of
@@ -36,8 +37,8 @@ from .verdicts import Verdict, Verdicts, upheld
 log = logging.getLogger("interlock.learning")
 
 PAGE = 256  # rows between two breaths
-POINTS = 8  # kept in memory to go back to
-APART = 1024  # rows between the newest of them
+POINTS = 4  # kept in memory to go back to
+APART = 16384  # rows between the newest of them: half a second of folding, while a point costs 15 ms and megabytes
 SOURCES = 1024  # names of sources remembered
 LAYOUT = 2  # of the state beside the policy's
 
@@ -301,7 +302,7 @@ class Fold:
             if weight == 0:
                 self.skipped["not trusted"] += 1
                 continue
-            self._learn(seq, scored(score, known.vector, sign * weight))
+            self._learn(seq, scored(score, known.decision, known.vector, sign * weight))
 
     def _hear(self, source: str) -> None:
         if self.heard is not None and source not in self.heard:
@@ -321,8 +322,20 @@ class Fold:
             self.learnt += 1
 
 
-def scored(score: Score, vector: Vector, weight: float) -> Event:
-    return Event(kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight)
+def scored(score: Score, decision: Decision, vector: Vector, weight: float) -> Event:
+    """With what the decision expected of all, if it is the chosen candidate's answer that was scored."""
+    ladder = (
+        tuple(
+            Rung(row.candidate, max(row.quality - row.quality_std, 0.0), row.cost, row.probability)
+            for row in decision.considered
+            if row.permitted
+        )
+        if score.candidate == decision.chosen
+        else ()
+    )
+    return Event(
+        kind="score", candidate=score.candidate, vector=vector, score=score.score, weight=weight, ladder=ladder
+    )
 
 
 def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[Event]:

@@ -27,7 +27,7 @@ from .trust import Trust
 log = logging.getLogger("interlock.learner")
 
 BREATH = 0.0005  # seconds between pages, so that the event loop gets Python's lock in between
-SHARE = 0.2  # of one core at most: requests come first, so a costly snapshot is published less often
+SHARE = 0.1  # of one core at most: requests come first, so a costly snapshot is published less often
 LAST_GOOD = "last_good"
 
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
 
 from ..errors import LedgerError
-from ..types import Decision, Feedback, Outcome, Request, Signal, Vector
+from ..types import NUMBERS, Considered, Decision, Feedback, Outcome, Reason, Request, Signal, Slate, Vector
 from .chain import SALT, attachment_digest
 
 QUOTING = frozenset({"Signal.evidence", "Feedback.note"})
@@ -59,11 +59,22 @@ Record = Decision | Outcome | Feedback | Audit
 T = TypeVar("T")
 
 
-class Body(msgspec.Struct, Generic[T], frozen=True):
-    """`attached` maps the name of an attachment to its digest (see chain.py)."""
+class Columns(msgspec.Struct, frozen=True):
+    """A decision's `considered`, column by column: `numbers` is (k, 7) float64, little-endian (see types.Slate)."""
+
+    names: tuple[str, ...]
+    reasons: tuple[tuple[Reason, ...], ...]
+    numbers: bytes
+
+
+class Body(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
+    """`attached` maps the name of an attachment to its digest (see chain.py). Only decisions have `considered`, which
+    is then left out of the record itself.
+    """
 
     record: T
     attached: dict[str, bytes]
+    considered: Columns | None = None
 
 
 class Attachment(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +116,9 @@ def encode(record: Record, request: Request | None = None, answer: str | None = 
     else:
         kind = "audit"
     bare, quotes = unquoted(record)
+    considered = None
+    if isinstance(bare, Decision):
+        considered, bare = _columns(bare.considered), msgspec.structs.replace(bare, considered=())
     if payload:
         if request is not None and request.messages:
             blobs["prompt"] = msgspec.json.encode(request.messages)
@@ -115,7 +129,7 @@ def encode(record: Record, request: Request | None = None, answer: str | None = 
     attachments = tuple(Attachment(name, os.urandom(SALT), blob) for name, blob in blobs.items())
     attached = {a.name: attachment_digest(a.salt, a.name.encode(), a.blob) for a in attachments}
     try:
-        body = _ENCODER.encode(Body(bare, attached))
+        body = _ENCODER.encode(Body(bare, attached, considered))
     except (TypeError, ValueError, OverflowError) as error:
         raise LedgerError(f"{kind} {decision} cannot be written down: {error}") from error
     return Entry(kind, record.at + 0.0, decision, tenant, body, attachments)
@@ -145,7 +159,8 @@ def decode(kind: str, body: bytes, blobs: Mapping[str, bytes] | None = None) -> 
         raise LedgerError(f"unknown kind of row {kind!r}")
     try:
         found = decoder.decode(body)
-        record = requoted(found.record, blobs) if blobs else found.record
+        record = found.record if found.considered is None else _with_slate(found.record, found.considered)
+        record = requoted(record, blobs) if blobs else record
     except (msgspec.MsgspecError, ValueError) as error:
         raise LedgerError(f"not the body of a row of kind {kind}: {error}") from error
     return record, found.attached
@@ -168,7 +183,7 @@ def vector_of(blob: bytes) -> Vector:
 
 def document(record: Record, quoting: bool = False) -> dict[str, Any]:
     """A record as plain data for JSON: no vector, NaN as None, and no `QUOTING` field unless asked for."""
-    plain: dict[str, Any] = msgspec.to_builtins(unquoted(record)[0] if not quoting else record, enc_hook=lambda _: None)
+    plain: dict[str, Any] = msgspec.to_builtins(unquoted(record)[0] if not quoting else record, enc_hook=_plain)
     plain.pop("vector", None)
     for name in () if quoting else ("note",):
         plain.pop(name, None)
@@ -186,12 +201,29 @@ def decision_document(decision: Decision, quoting: bool = False) -> dict[str, An
     return plain | {"probability": decision.probability}
 
 
+def _columns(considered: Sequence[Considered]) -> Columns:
+    slate = Slate.of(considered)
+    return Columns(tuple(slate.names), tuple(slate.reasons), slate.numbers.astype("<f8").tobytes())
+
+
+def _with_slate(decision: Decision, columns: Columns) -> Decision:
+    """Raises ValueError when the columns do not fit together."""
+    numbers = np.frombuffer(columns.numbers, "<f8").reshape(len(columns.names), len(NUMBERS))
+    if len(columns.reasons) != len(columns.names):
+        raise ValueError(f"{len(columns.names)} candidates with {len(columns.reasons)} lists of reasons")
+    return msgspec.structs.replace(decision, considered=Slate(columns.names, columns.reasons, numbers))
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Slate) else None
 
 
 def _write_special(value: Any) -> Any:

@@ -33,12 +33,13 @@ from .reading import Case, Reading, Stored
 from .records import Entry, Record, encode
 from .snapshots import keep_snapshot
 from .store import WriterLock
-from .ticket import Ticket
+from .ticket import Ticket, settle_all
 from .verify import verify
 
 log = logging.getLogger("interlock.ledger")
 
 GROUP = 1024  # writes in one transaction at most
+RESTS = 4  # so that writing takes a fifth of one core at most, while it is not overrun
 
 
 class Write(NamedTuple):
@@ -61,8 +62,11 @@ class SqliteLedger(Reading):
     """The ledger in the file `path`, made when there is none; and everything a `Reading` can do.
 
     `payload` keeps prompts, answers, evidence and notes as erasable attachments. `capacity` bounds the queue, `linger`
-    (seconds) is how long a first write waits for company. Raises LedgerError: another process writes this file, it is
-    not a ledger, it cannot be written; LedgerCorrupt when the rows since the last checkpoint do not verify.
+    (seconds) is how long a first write waits for company, `rest` the longest pause after a group: the thread rests
+    `RESTS` times as long as the group took, so that groups grow with the load and a lone write does not wait.
+
+    Raises LedgerError: another process writes this file, it is not a ledger, it cannot be written; LedgerCorrupt when
+    the rows since the last checkpoint do not verify.
     `failed` counts the writes that were not written, `trouble` is the last group's error, None when it went well.
     """
 
@@ -73,11 +77,12 @@ class SqliteLedger(Reading):
         payload: bool = False,
         capacity: int = 16384,
         linger: float = 0.005,
+        rest: float = 0.005,
         checkpoint_every: int = 1024,
         busy_seconds: float = 5.0,
     ) -> None:
         path = Path(path)
-        self._payload, self._capacity, self._linger = payload, capacity, linger
+        self._payload, self._capacity, self._linger, self._rest = payload, capacity, linger, rest
         self._writer_lock = WriterLock(path)
         with ExitStack() as undo:
             undo.callback(self._writer_lock.release)
@@ -188,9 +193,13 @@ class SqliteLedger(Reading):
 
     def _work(self) -> None:
         """The thread: groups of writes, and jobs in their turn, until `close`."""
+        rested = 0.0
         while (first := self._queue.get()) is not None:
-            if isinstance(first, Write) and not first.durable and self._linger:
-                time.sleep(self._linger)
+            if isinstance(first, Write) and not first.durable:
+                pause = max(self._linger, rested - time.monotonic())
+                if pause > 0:
+                    time.sleep(pause)
+            began = time.monotonic()
             writes: list[Write] = []
             item: Write | Job | None = first
             while isinstance(item, Write):
@@ -199,6 +208,8 @@ class SqliteLedger(Reading):
             self._write(writes)
             if isinstance(item, Job):
                 self._run(item)
+            took = time.monotonic() - began
+            rested = began + took + min(RESTS * took, self._rest)
         log.debug("%s: closed at row %d", self.path, self.seq)
 
     def _next(self) -> Write | Job | None:
@@ -227,8 +238,7 @@ class SqliteLedger(Reading):
             self._fail(tickets, self.trouble)
         else:
             self.trouble = None
-            for ticket, seq in zip(tickets, seqs, strict=True):
-                ticket.settle(seq)
+            settle_all(tickets, seqs)
         self._uncommitted.difference_update(write.decision for write in writes)
 
     def _run(self, job: Job) -> None:
@@ -240,8 +250,7 @@ class SqliteLedger(Reading):
     def _fail(self, tickets: Sequence[Ticket], error: InterlockError) -> None:
         self.failed += len(tickets)
         log.error("%d records were not written: %s", len(tickets), error)
-        for ticket in tickets:
-            ticket.settle(error=error)
+        settle_all(tickets, [None] * len(tickets), error)
 
 
 def _as_ledger_error(error: Exception) -> InterlockError:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import InterlockError
+
+Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 _LOCK = threading.Lock()  # shared: it is held for two assignments at a time
 
@@ -17,29 +21,26 @@ class Ticket:
     record, its seq), or `error` says why nothing was written.
     """
 
-    __slots__ = ("_callbacks", "done", "error", "result")
+    __slots__ = ("_callbacks", "_waiters", "done", "error", "result")
 
     def __init__(self) -> None:
         self.done = False
         self.result: Any = None
         self.error: InterlockError | None = None
-        self._callbacks: list[Callable[[Ticket], None]] | None = None
+        self._callbacks: list[Callable[[Ticket], None]] = []
+        self._waiters: list[Waiter] = []
 
     def add_callback(self, callback: Callable[[Ticket], None]) -> None:
         """Called once, in the ledger's thread, or at once when the write is done already. It must not raise."""
         with _LOCK:
             if not self.done:
-                self._callbacks = [*(self._callbacks or ()), callback]
+                self._callbacks.append(callback)
                 return
         callback(self)
 
     def settle(self, result: Any = None, error: InterlockError | None = None) -> None:
         """For the ledger: the write is over."""
-        with _LOCK:
-            self.result, self.error, self.done = result, error, True
-            callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            callback(self)
+        settle_all([self], [result], error)
 
     def wait(self, timeout: float | None = None) -> Any:
         """Block until done; the result. Raises the error of a failed write, TimeoutError after `timeout` seconds."""
@@ -53,8 +54,12 @@ class Ticket:
         if not self.done:
             loop = asyncio.get_running_loop()
             settled: asyncio.Future[None] = loop.create_future()
-            self.add_callback(lambda _: _wake(loop, settled))
-            yield from settled
+            with _LOCK:
+                waits = not self.done
+                if waits:
+                    self._waiters.append((loop, settled))
+            if waits:
+                yield from settled
         return self._outcome()
 
     def _outcome(self) -> Any:
@@ -63,13 +68,24 @@ class Ticket:
         return self.result
 
 
-def _wake(loop: asyncio.AbstractEventLoop, settled: asyncio.Future[None]) -> None:
-    try:
-        loop.call_soon_threadsafe(_set, settled)
-    except RuntimeError:  # the loop is closed: nobody waits any more
-        return
+def settle_all(tickets: Sequence[Ticket], results: Sequence[Any], error: InterlockError | None = None) -> None:
+    """For the ledger: a group of writes is over. Every event loop that waits for some of them is woken once."""
+    callbacks: list[tuple[Callable[[Ticket], None], Ticket]] = []
+    waiters: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+    with _LOCK:
+        for ticket, result in zip(tickets, results, strict=True):
+            ticket.result, ticket.error, ticket.done = result, error, True
+            callbacks += [(callback, ticket) for callback in ticket._callbacks]
+            for loop, settled in ticket._waiters:
+                waiters[loop].append(settled)
+    for callback, ticket in callbacks:
+        callback(ticket)
+    for loop, futures in waiters.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_set, futures)
 
 
-def _set(settled: asyncio.Future[None]) -> None:
-    if not settled.done():
-        settled.set_result(None)
+def _set(futures: Sequence[asyncio.Future[None]]) -> None:
+    for settled in futures:
+        if not settled.done():
+            settled.set_result(None)

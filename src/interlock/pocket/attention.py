@@ -34,11 +34,13 @@ class DecodeRows:
     Attributes:
         keys, values: [layers, n, heads, reach, head_dim] views of the cache, all n of the same reach.
         positions: [n], where each new token stands in its sequence.
+        window: a token attends to itself and the ``window - 1`` before it; None lets it see all.
     """
 
     keys: Floats
     values: Floats
     positions: NDArray[np.int64]
+    window: int | None = None
 
     @property
     def count(self) -> int:
@@ -56,8 +58,7 @@ class DecodeRows:
 
     @cached_property
     def _hidden(self) -> Floats:
-        columns = np.arange(self.keys.shape[3])
-        return np.where(columns > self.positions[:, None], np.float32(-np.inf), np.float32(0))[:, None, None]
+        return _mask(self.keys.shape[3], self.positions[:, None], self.window)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ class PromptChunk:
     Attributes:
         keys, values: [layers, heads, capacity, head_dim], the sequence's own buffers.
         start: position of the first token, a multiple of ``TILE``; ``count``: number of tokens.
+        window: as in ``DecodeRows``.
     """
 
     keys: Floats
     values: Floats
     start: int
     count: int
+    window: int | None = None
 
     def attend(self, layer: int, q: Floats, k: Floats, v: Floats) -> Floats:
         """Store k and v, then mix: q, k, v and the result are [count, heads, head_dim]."""
@@ -99,9 +102,17 @@ class PromptChunk:
         for extent in np.unique(reaches):
             first, last = np.searchsorted(reaches, [extent, extent + 1])
             positions = self.start + np.arange(first * TILE, last * TILE).reshape(-1, 1, TILE, 1)
-            future = np.arange(extent) > positions
-            groups.append((int(first), int(last), int(extent), np.where(future, np.float32(-np.inf), np.float32(0))))
+            groups.append((int(first), int(last), int(extent), _mask(int(extent), positions, self.window)))
         return groups
+
+
+def _mask(extent: int, positions: NDArray[np.int64], window: int | None) -> Floats:
+    """What to add to scores [..., extent] of queries at ``positions`` [..., 1]: 0 where they may look, else -inf."""
+    columns = np.arange(extent)
+    hidden = columns > positions
+    if window is not None:
+        hidden |= columns <= positions - window
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))
 
 
 def _softmax(scores: Floats, hidden: Floats) -> Floats:

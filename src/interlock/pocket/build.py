@@ -9,14 +9,14 @@ from pathlib import Path
 from interlock.pocket import mix
 from interlock.pocket.calibrate import CELLS, Candidate, Table, candidates, cell_examples, freeze, measure, write
 from interlock.pocket.config import SIZES
+from interlock.pocket.grow import grow
 from interlock.pocket.ladder import Ladder, best_buys, climb, falls_with_level, gain, plot
 from interlock.pocket.level_mix import Targets
-from interlock.pocket.mix import GENERALIST
-from interlock.pocket.model import tensors
+from interlock.pocket.model import PocketLM, model_of, tensors
 from interlock.pocket.specialise import RECIPE, SPECIALITIES, specialise
+from interlock.pocket.stages import FAMILY, GROWN, fit_stages
 from interlock.pocket.tasks import Task
-from interlock.pocket.train import FAMILY, Recipe, fit
-from interlock.pocket.weights import load, save, write_manifest
+from interlock.pocket.weights import Precision, load, save, write_manifest
 
 SPECIALIST_BASE = "micro"
 BENCH_PROMPTS = 2000
@@ -42,14 +42,18 @@ TARGETS = Targets(
 """What the bench mix is chosen to show."""
 
 
-def recipe_of(name: str) -> Recipe:
-    """The recipe of a member.
+PRECISIONS: dict[str, Precision] = {"micro-long": "fp16"}
+"""How the matrices of full models are stored where it is not int8."""
+
+
+def steps_of(name: str) -> int:
+    """How many optimiser steps a member's training takes, all stages together.
 
     Raises ValueError for an unknown name.
     """
     if name not in MEMBERS:
         raise ValueError(f"no recipe for {name!r}; the family is {', '.join(MEMBERS)}")
-    return FAMILY.get(name, RECIPE)
+    return sum(stage.recipe.steps for stage in FAMILY[name]) if name in FAMILY else RECIPE.steps
 
 
 def train_member(
@@ -61,25 +65,44 @@ def train_member(
     device: str = "cpu",
     report: Callable[[int, float], None] | None = None,
 ) -> str:
-    """Train one member, or resume it from ``runs / name``, and write its weight file and the manifest.
+    """Train one member, or resume it from its folders in ``runs``, and write its weight file and the manifest.
 
-    ``report(step, loss)`` is called every few of ``recipe_of(name).steps`` steps. Returns the file's SHA-256.
+    The unrounded weights of a full model are kept in ``weights / "fp32"``.
 
-    Raises ValueError for an unknown name, or WeightsError if a specialist's base has not been trained yet.
+    ``report(step, loss)`` is called every few of the ``steps_of(name)`` steps. Returns the file's SHA-256.
+
+    Raises ValueError for an unknown name, or WeightsError if what a member builds on has not been trained yet.
     """
-    recipe, out, path = recipe_of(name), runs / name, weights / f"{name}.safetensors"
+    steps_of(name)
+    path = weights / f"{name}.safetensors"
     if name in FAMILY:
-        trained = fit(SIZES[name], GENERALIST, recipe, out, name=name, seed=seed, device=device, report=report)
-        digest = save(path, tensors(trained.model), name=name, config=SIZES[name], metadata=trained.metadata)
+        config, precision = SIZES[name], PRECISIONS.get(name, "int8")
+        start, metadata = _start(name, weights, seed)
+        trained = fit_stages(config, FAMILY[name], runs, seed=seed, device=device, start=start, report=report)
+        metadata = trained.metadata | metadata
+        master = tensors(trained.model)
+        save(weights / "fp32" / path.name, master, name=name, config=config, metadata=metadata, precision="fp32")
+        digest = save(path, master, name=name, config=config, metadata=metadata, precision=precision)
     else:
         base = load(weights / f"{SPECIALIST_BASE}.safetensors")
         speciality = SPECIALITIES[name.removeprefix(f"{SPECIALIST_BASE}-")]
         factors, metadata = specialise(
-            base, speciality, recipe, out, name=name, seed=seed, device=device, report=report
+            base, speciality, RECIPE, runs / name, name=name, seed=seed, device=device, report=report
         )
         digest = save(path, factors, name=name, config=base.config, metadata=metadata, precision="fp16")
     write_manifest(weights)
     return digest
+
+
+def _start(name: str, weights: Path, seed: int) -> tuple[PocketLM | None, dict[str, str]]:
+    """What a full model's training starts from, None for a new model, and what its file says about its making."""
+    if name == "micro-long":
+        return None, {"studied": "recall_long", "budgets": "t0"}
+    if name not in GROWN:
+        return None, {}
+    smaller, config = load(weights / f"{GROWN[name]}.safetensors"), SIZES[name]
+    grown = grow(smaller.tensors, smaller.config, config, seed)
+    return model_of(config, grown).train(), {"grown_from": smaller.name, "grown_from_sha256": smaller.sha256}
 
 
 def calibrate(

@@ -56,8 +56,12 @@ Table = dict[str, dict[Cell, Measure]]
 
 
 def candidates(folder: Path, budgets: Sequence[int] = (0, 1)) -> list[Candidate]:
-    """Every model and adapter file of ``folder`` under every budget, cheapest first."""
+    """Every model and adapter file of ``folder`` under every budget, cheapest first.
+
+    Models that studied one task alone are no rungs of the ladder and left out.
+    """
     files = [load(path) for path in sorted(folder.glob("*.safetensors"))]
+    files = [file for file in files if file.base or "studied" not in file.metadata]
     bases = {file.name: file for file in files if not file.base}
     found = []
     for file in files:

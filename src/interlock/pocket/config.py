@@ -17,7 +17,7 @@ class PocketConfig:
         vocab: number of token ids.
         ffn_mult: hidden width of the feed-forward network as a multiple of ``d``.
         context: the most tokens a sequence may have, prompt and completion together.
-        rope_base: base of the rotary frequencies; 1000 for short contexts, 10000 for long ones.
+        rope_base: base of the rotary frequencies; 1000 for short contexts, a million for long ones.
         eps: added to the mean square inside every RMS norm.
         tied: whether the output head is the token embedding ``e0``.
 
@@ -101,4 +101,5 @@ SIZES: dict[str, PocketConfig] = {
     "small": PocketConfig(160, 4, 5),
     "base": PocketConfig(256, 6, 8),
     "large": PocketConfig(384, 8, 12),
+    "micro-long": PocketConfig(96, 3, 4, context=4096, rope_base=1e6),
 }

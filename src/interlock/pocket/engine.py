@@ -95,12 +95,19 @@ class Engine:
         adapters: names of the model's adapters, in the transformer's order.
         slots: the most sequences in work at once.
         prefix_bytes: size of the prefix cache.
+        window: cuts attention to this many latest tokens, which no model was trained for; None leaves it whole.
     """
 
     def __init__(
-        self, model: Transformer, adapters: Sequence[str] = (), *, slots: int = 32, prefix_bytes: int = 16 << 20
+        self,
+        model: Transformer,
+        adapters: Sequence[str] = (),
+        *,
+        slots: int = 32,
+        prefix_bytes: int = 16 << 20,
+        window: int | None = None,
     ) -> None:
-        self.model, self.adapters, self.slots = model, tuple(adapters), slots
+        self.model, self.adapters, self.slots, self.window = model, tuple(adapters), slots, window
         self._waiting: deque[Job] = deque()
         self._reading: list[_Reading] = []
         self._cache: KVCache[Job] = KVCache(model.config)
@@ -187,7 +194,7 @@ class Engine:
         for arena in self._cache.arenas():
             n = len(arena.rows)
             lengths = np.array([row.length for row in arena.rows], np.int64)
-            segments.append(DecodeRows(arena.keys[:, :n], arena.values[:, :n], lengths))
+            segments.append(DecodeRows(arena.keys[:, :n], arena.values[:, :n], lengths, self.window))
         segments += [chunk for _, chunk in chunks]
         return Batch(
             np.array(tokens, np.int64), np.array(positions, np.int64), segments,
@@ -204,7 +211,7 @@ class Engine:
                 self._reading.append(self._start(self._waiting.popleft()))
             reading = self._reading[at]
             count = min(len(reading.job.prompt) - reading.done, budget)
-            yield reading, PromptChunk(reading.keys, reading.values, reading.done, count)
+            yield reading, PromptChunk(reading.keys, reading.values, reading.done, count, self.window)
             budget -= -(-count // TILE) * TILE
             at += 1
 

@@ -86,14 +86,14 @@ class Member:
 
 
 class Family:
-    """Loaded weights and the candidates they make, by name."""
+    """Loaded weights and the candidates they make, by name: every budget, or those that the file's metadata names."""
 
     def __init__(self, members: Sequence[Member], profiles: Mapping[str, Any]) -> None:
         self.members = {member.file.name: member for member in members}
         self.candidates: dict[str, PocketCandidate] = {}
         for member in members:
             for adapter in (None, *member.adapters):
-                for budget in BUDGETS:
+                for budget in _budgets(adapter or member.file):
                     candidate = _candidate(member, adapter, budget, profiles)
                     self.candidates[candidate.name] = candidate
 
@@ -166,7 +166,15 @@ def _candidate(member: Member, adapter: WeightFile | None, budget: str, profiles
     )  # fmt: skip
 
 
+def _budgets(file: WeightFile) -> tuple[str, ...]:
+    """The budgets a file was trained for: all where it does not say."""
+    return tuple(file.metadata["budgets"].split()) if "budgets" in file.metadata else BUDGETS
+
+
 def _check_fit(file: WeightFile, models: Mapping[str, WeightFile]) -> None:
+    if BUDGETS[0] not in _budgets(file) or not set(_budgets(file)) <= set(BUDGETS):
+        known = ", ".join(BUDGETS)
+        raise WeightsError(f"{file.name} names the budgets {_budgets(file)}; it needs t0 and may have {known}")
     tokenizer = file.metadata.get("tokenizer_sha256", TOKENIZER_HASH)
     if tokenizer != TOKENIZER_HASH:
         raise WeightsError(

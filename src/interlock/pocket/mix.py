@@ -31,11 +31,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """A training distribution. The level cap rises to the hardest level during the first ``ramp`` of training."""
+    """A training distribution. The level cap rises to the hardest level during the first ``ramp`` of training.
+
+    ``budgets`` are the shares of documents without, with one and with two scratchpads; None leaves them to the task.
+    """
 
     shares: tuple[Share, ...]
     style: Style = "mixed"
     ramp: float = 0.4
+    budgets: tuple[float, float, float] | None = None
 
     def documents(self, rng: Random, progress: float) -> Iterator[Document]:
         """Endless training documents; ``progress`` in [0, 1] sets the curriculum."""
@@ -43,7 +47,7 @@ class Mix:
         while True:
             share = rng.choices(self.shares, weights)[0]
             example = draw(share.task, rng, self._level(share, rng, progress), "train", self.style)
-            budgets = _WORKED_BUDGETS if example.scratch else _PLAIN_BUDGETS
+            budgets = self.budgets or (_WORKED_BUDGETS if example.scratch else _PLAIN_BUDGETS)
             yield document(example, rng.choices(range(3), budgets)[0])
 
     def _level(self, share: Share, rng: Random, progress: float) -> int:

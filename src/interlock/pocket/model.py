@@ -5,6 +5,8 @@ Source: RMSNorm, Zhang & Sennrich 2019; rotary embeddings, Su et al. 2021; query
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,6 +37,12 @@ def document_mask(document: Tensor) -> Tensor:
     """[batch, 1, length, length], True where a position may attend: earlier or equal, and in the same document."""
     same = document[:, :, None] == document[:, None, :]
     return same.tril()[:, None]
+
+
+def one_a_row(document: Tensor) -> bool:
+    """Whether every row is one document and then padding (-1), so that plain causal attention mixes no two of them."""
+    first, last = document[:, :1], document[:, -1:]
+    return bool(((document == first) | (document == -1)).all() and ((last == -1) | (last == first)).all())
 
 
 class Block(nn.Module):
@@ -92,7 +100,7 @@ class PocketLM(nn.Module):
         The last feed-forward network and the head run only there, which is where the loss is.
         """
         x = self._embed(ids, *n_gram_ids(ids, document))
-        mask = None if document is None else document_mask(document)
+        mask = None if document is None or one_a_row(document) else document_mask(document)
         rotary = self._rotary(torch.arange(ids.shape[1], device=ids.device))
         for layer in self.layers[:-1]:
             x = layer.think(layer.attend(x, rotary, mask, None)[0])  # type: ignore[operator]
@@ -132,11 +140,16 @@ class PocketLM(nn.Module):
         return angles.cos(), angles.sin()
 
 
+def model_of(config: PocketConfig, tensors: Mapping[str, NDArray[np.float32]]) -> PocketLM:
+    """A model with the given tensors, in evaluation mode."""
+    model = PocketLM(config)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()}, strict=True)
+    return model.eval()
+
+
 def restore(file: WeightFile) -> PocketLM:
     """The model of a weight file, as served: quantised weights stay quantised values."""
-    model = PocketLM(file.config)
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in file.tensors.items()}, strict=True)
-    return model.eval()
+    return model_of(file.config, file.tensors)
 
 
 def tensors(model: PocketLM) -> dict[str, NDArray[np.float32]]:

@@ -45,9 +45,18 @@ class Pool:
         slots: the most requests a model works on at once.
         max_queue: the most requests that may wait for each model; more are refused.
         prefix_bytes: size of each model's prefix cache.
+        window: cuts the models' attention to this many latest tokens, to see what that costs; None leaves it whole.
     """
 
-    def __init__(self, family: Family, *, slots: int = 32, max_queue: int = 256, prefix_bytes: int = 16 << 20) -> None:
+    def __init__(
+        self,
+        family: Family,
+        *,
+        slots: int = 32,
+        max_queue: int = 256,
+        prefix_bytes: int = 16 << 20,
+        window: int | None = None,
+    ) -> None:
         # More BLAS threads than one gain nothing at this size, cost context switches, and may round otherwise.
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -57,6 +66,7 @@ class Pool:
             name: Engine(
                 Transformer(member.config, member.file.tensors, member.adapters),
                 [adapter.name for adapter in member.adapters], slots=slots, prefix_bytes=prefix_bytes,
+                window=window,
             )
             for name, member in family.members.items()
         }  # fmt: skip

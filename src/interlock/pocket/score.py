@@ -10,8 +10,8 @@ from random import Random
 
 from interlock.errors import NotFound, RequestError, nearest
 from interlock.pocket.pool import Pool
-from interlock.pocket.requests import PocketRequest
-from interlock.pocket.tasks import TASKS, Split, draw
+from interlock.pocket.requests import PocketRequest, PocketResult
+from interlock.pocket.tasks import TASKS, Example, Split, draw
 
 MAX_COMPLETION = 192
 """Token cap of a scored completion, well above the longest correct one."""
@@ -79,20 +79,30 @@ def score(
     rows, total = [], n * len(cells) * len(candidates)
     for candidate in candidates:
         for task, level in cells:
-            rng = Random(_seed(task, level, seed))
-            examples = [draw(TASKS[task], rng, level, split) for _ in range(n)]
-            requests = [
-                PocketRequest(candidate=candidate, prompt=example.prompt, seed=seed + i, max_tokens=MAX_COMPLETION)
-                for i, example in enumerate(examples)
-            ]
-            results = pool.generate_many(requests)
-            right = sum(example.verify(result.text) for example, result in zip(examples, results, strict=True))
-            tokens = sum(result.usage.completion for result in results) / n
-            cost = sum(result.cost_usd for result in results) / n
+            answers = ask(pool, candidate, task, level, n=n, seed=seed, split=split)
+            right = sum(example.verify(result.text) for example, result in answers)
+            tokens = sum(result.usage.completion for _, result in answers) / n
+            cost = sum(result.cost_usd for _, result in answers) / n
             rows.append(Cell(candidate, task, level, right, n, tokens, cost))
             if progress:
                 progress(len(rows) * n, total)
     return rows
+
+
+def ask(
+    pool: Pool, candidate: str, task: str, level: int, *, n: int, seed: int = 0, split: Split = "test"
+) -> list[tuple[Example, PocketResult]]:
+    """``n`` examples of a cell and what the candidate made of each; the same seed always draws the same examples.
+
+    Raises NotFound for an unknown candidate, RequestError for prompts longer than its context.
+    """
+    rng = Random(_seed(task, level, seed))
+    examples = [draw(TASKS[task], rng, level, split) for _ in range(n)]
+    requests = [
+        PocketRequest(candidate=candidate, prompt=example.prompt, seed=seed + i, max_tokens=MAX_COMPLETION)
+        for i, example in enumerate(examples)
+    ]
+    return list(zip(examples, pool.generate_many(requests), strict=True))
 
 
 def by_candidate(cells: Sequence[Cell]) -> Iterator[tuple[str, Mapping[tuple[str, int], Cell]]]:

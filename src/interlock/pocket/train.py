@@ -56,22 +56,10 @@ class Recipe:
         return max(1, self.tokens // (self.rows * self.row_length))
 
     def rate(self, step: int) -> float:
-        """The learning rate: linear warm-up, constant, then linear to zero over the last part."""
-        progress = step / self.steps
-        decay = min(1.0, (1.0 - progress) / (1.0 - self.decay_from))
+        """The learning rate: linear warm-up, constant, then linear to zero from ``decay_from`` on (1: never)."""
+        left = 1.0 - step / self.steps
+        decay = min(1.0, left / (1.0 - self.decay_from)) if self.decay_from < 1.0 else 1.0
         return self.lr * min(1.0, (step + 1) / self.warmup) * decay
-
-
-FAMILY = {
-    "nano": Recipe(8_000_000, lr=8e-3, rows=6, warmup=200),
-    "micro": Recipe(12_000_000, lr=6e-3, rows=7, warmup=200),
-    "small": Recipe(10_000_000, lr=4e-3, rows=8, warmup=200),
-}
-"""The recipes of the generalists, all on the generalist mix from seed 0.
-
-The shipped nano and micro are these runs. The shipped small went through four stages, which the ``stages`` entry of its
-weight file lists; the recipe here is its main one.
-"""
 
 
 @dataclass(frozen=True, slots=True)

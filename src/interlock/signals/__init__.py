@@ -14,6 +14,7 @@ _CLASSES = {
     "tokens": "Tokens",
     "language": "Language",
     "structure": "Structure",
+    "readability": "Readability",
     "keywords": "Keywords",
     "embedding": "Embedding",
     "task": "TaskHead",

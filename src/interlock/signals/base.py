@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import log1p
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from ..types import Request, Signal, Vector
+
+if TYPE_CHECKING:
+    from .plain import Plain
 
 
 class Reading(NamedTuple):
@@ -14,6 +19,18 @@ class Reading(NamedTuple):
 
     signal: Signal
     columns: Sequence[float] | Vector = ()
+
+
+class Readings(NamedTuple):
+    """What a source found in n requests: the parts of each signal, and finite columns (n, c)."""
+
+    values: Sequence[float | str | bool | None]
+    columns: NDArray[Any]
+    confidence: Sequence[float]
+    evidence: Sequence[str]
+
+    def one(self, name: str, i: int) -> Reading:
+        return Reading(Signal(name, self.values[i], self.confidence[i], self.evidence[i]), self.columns[i])
 
 
 class Source(Protocol):
@@ -33,6 +50,16 @@ class Source(Protocol):
     def requires(self) -> tuple[str, ...]: ...
 
     def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading: ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A source that also reads plain prompts together, at a fraction of the cost, and finds the same in them.
+
+    What it finds in one request does not depend, to the last bit, on which others it is read with.
+    """
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings: ...
 
 
 def log_scale(count: float, most: float) -> float:

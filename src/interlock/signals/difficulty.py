@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from math import erf, sqrt
 from typing import ClassVar
 
+import numpy as np
+
 from ..types import Request, Signal
 from . import heads
-from .base import Reading
+from .base import Reading, Readings
+from .plain import Plain, silent
 
 WITHIN = 0.2
 """`confidence` is the probability that the truth lies this near to the value."""
@@ -36,3 +39,12 @@ class Difficulty:
         value = min(1.0, max(0.0, float(x @ self.weights.difficulty)))
         spread = self.weights.noise * sqrt(1.0 + max(0.0, float(x @ self.weights.precision @ x)))
         return Reading(Signal(self.name, value, erf(WITHIN / (spread * sqrt(2.0)))), (value,))
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        x = heads.features_of_all(seen["embedding"], seen["structure"])
+        values = np.clip(x @ self.weights.difficulty, 0.0, 1.0)
+        doubt = np.maximum(0.0, (x @ self.weights.precision @ x.transpose(0, 2, 1))[:, 0, 0])
+        spread = self.weights.noise * np.sqrt(1.0 + doubt.astype(np.float64))
+        confidence = [erf(z) for z in (WITHIN / (spread * sqrt(2.0))).tolist()]
+        read = Readings(values[:, 0].astype(np.float64).tolist(), values, confidence, [""] * len(values))
+        return silent(batch, read, 0.5)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..encoder import WHOLE, Encoder, excerpt
+import numpy as np
+
+from ..encoder import WHOLE, Encoder, excerpt, unit
 from ..types import Request, Signal
-from .base import Reading
+from .base import Reading, Readings
+from .plain import Plain
 from .text import strip_preamble
 
 
@@ -31,8 +34,17 @@ class Embedding:
     def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
         question, examples = strip_preamble(request.prompt)
         text, covered = excerpt(question)
-        said = [f"{examples} worked examples cut off"] if examples else []
-        if covered < 1:
-            said.append(f"read {WHOLE} of {len(question)} characters: beginning, end and windows between")
         vector = self.encoder.embed(self.encoder.tokenizer.encode(text))
-        return Reading(Signal(self.name, None, covered, "; ".join(said)), vector)
+        return Reading(Signal(self.name, None, covered, _left_out(question, examples, covered)), vector)
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        vectors = np.stack([unit(counted.vector) for counted in batch.counted(self.encoder)])
+        said = [_left_out(prompt.question, prompt.examples, prompt.covered) for prompt in batch.prompts]
+        return Readings([None] * len(vectors), vectors, [prompt.covered for prompt in batch.prompts], said)
+
+
+def _left_out(question: str, examples: int, covered: float) -> str:
+    said = [f"{examples} worked examples cut off"] if examples else []
+    if covered < 1:
+        said.append(f"read {WHOLE} of {len(question)} characters: beginning, end and windows between")
+    return "; ".join(said)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..encoder import DATA, Encoder
 from ..errors import WeightsError
-from .base import Reading
+from .base import Reading, Readings
 from .structure import Structure
 
 
@@ -60,3 +60,9 @@ def load(folder: Path = DATA) -> Heads:
 def features(embedding: Reading, structure: Reading) -> NDArray[np.float32]:
     """(d + 1,) float32: embedding, structure, and 1 for the bias."""
     return np.concatenate((embedding.columns, structure.columns, (1.0,)), dtype=np.float32)
+
+
+def features_of_all(embedding: Readings, structure: Readings) -> NDArray[np.float32]:
+    """(n, 1, d + 1): `features` of every request, in a shape in which each is multiplied on its own."""
+    bias = np.ones((len(embedding.columns), 1), np.float32)
+    return np.concatenate((embedding.columns, structure.columns, bias), axis=1, dtype=np.float32)[:, None, :]

@@ -11,11 +11,17 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..encoder import excerpt
-from ..types import Request, Signal
-from .base import Reading
+from ..types import Array, Request, Signal
+from .base import Reading, Readings
+
+if TYPE_CHECKING:
+    from .plain import Plain
 
 _FUNCTION_WORDS = {
     "en": "the of and to in is that it for was on are with as be at this have from or by not what which you how if "
@@ -111,6 +117,22 @@ _BY_WORD = _evidence_by(_FUNCTION_WORDS, split=True)
 _BY_LETTER = _evidence_by(_LETTERS, split=False)
 
 
+CODES = sorted(_FUNCTION_WORDS, reverse=True)
+"""The languages that words speak for, in the order in which equal evidence is decided."""
+
+_PLACE = {code: place for place, code in enumerate(CODES)}
+_PRIORS = np.array([_PRIOR.get(code, 0.0) for code in CODES])
+
+
+def of_word(word: str) -> Array:
+    """What a word of ASCII letters and digits says about the language, in the order of `CODES`."""
+    evidence = np.zeros(len(CODES))
+    for part in _WORDS.findall(word.lower()):
+        for code, weight in _BY_WORD.get(part, ()):
+            evidence[_PLACE[code]] += weight
+    return evidence
+
+
 def identify(text: str) -> tuple[str, float]:
     """ISO 639-1 code and a confidence in [0, 1]; (`und`, 0) without evidence."""
     script, share = ("", 0.0) if text.isascii() else _prevailing_script(text)
@@ -133,8 +155,22 @@ def identify(text: str) -> tuple[str, float]:
     if not ranked:
         return (script, 0.5 * share) if script else ("und", 0.0)
     most, best = ranked[0]
-    second = ranked[1][0] if len(ranked) > 1 else 0.0
-    return best, (most - second) / (most + second) * most / (most + 0.5)
+    return best, _confidence(most, ranked[1][0] if len(ranked) > 1 else 0.0)
+
+
+def _confidence(most: float, second: float) -> float:
+    return (most - second) / (most + second) * most / (most + 0.5)
+
+
+def weigh(evidence: NDArray[np.float32]) -> list[tuple[str, float]]:
+    """What `identify` gives, from the summed evidence of the words of n texts (n, languages)."""
+    scores = np.where(evidence > 0, evidence + _PRIORS, 0.0)
+    best = scores.argmax(axis=1).tolist()
+    second, first = np.partition(scores, -2, axis=1)[:, -2:].T.tolist()
+    return [
+        (CODES[at], _confidence(most, runner_up)) if most > 0 else ("und", 0.0)
+        for at, most, runner_up in zip(best, first, second, strict=True)
+    ]
 
 
 def _prevailing_script(text: str) -> tuple[str, float]:
@@ -159,5 +195,17 @@ class Language:
     def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
         text, _ = excerpt(request.prompt)
         code, confidence = identify(text)
-        columns = (float(code == "en"), float(code not in ("en", "und")), float(code == "und"))
-        return Reading(Signal(self.name, code, confidence), columns)
+        return Reading(Signal(self.name, code, confidence), _columns(code))
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        counted = batch.counted()
+        found = weigh(np.stack([one.evidence for one in counted]))
+        for i, (prompt, one) in enumerate(zip(batch.prompts, counted, strict=True)):
+            if prompt.examples or one.words > _MOST_WORDS:
+                found[i] = identify(excerpt(prompt.whole)[0])
+        codes, confidence = zip(*found, strict=True)
+        return Readings(codes, np.array([_columns(code) for code in codes]), confidence, [""] * len(codes))
+
+
+def _columns(code: str) -> tuple[float, float, float]:
+    return float(code == "en"), float(code not in ("en", "und")), float(code == "und")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, nearest
 from ..types import Context, Request, Signal
-from .base import Reading, Source
+from .base import Batched, Readings, Source
+from .plain import Plain, plain
 
 logger = logging.getLogger(__name__)
 
@@ -34,39 +35,82 @@ class Reader:
         self._picked = np.array([places[column] for column in self.columns], np.intp)
         ends = np.cumsum([len(source.columns) for source in self.sources], dtype=np.intp).tolist()
         self._spans = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        self._batched = [isinstance(source, Batched) for source in self.sources]
         self._width = len(every)
 
     def read(self, requests: Sequence[Request]) -> list[Context]:
-        """One context per request, every vector finite float32 of shape (len(columns),). Never raises."""
+        """One context per request, every vector finite float32 of shape (len(columns),). Never raises.
+
+        A signal's `seconds` are the source's time on the whole batch, shared equally. What several sources count
+        together is charged to the first of them.
+        """
         numbers = np.zeros((len(requests), self._width), np.float32)
-        signals = [self._signals(request, numbers[row]) for row, request in enumerate(requests)]
+        signals: list[dict[str, Signal]] = [{} for _ in requests]
+        prompts = [plain(request) for request in requests]
+        rows = [row for row, prompt in enumerate(prompts) if prompt is not None]
+        if rows:
+            batch = Plain([requests[row] for row in rows], [prompt for prompt in prompts if prompt is not None])
+            self._read(batch.requests, batch, rows, numbers, signals)
+        if len(rows) < len(requests):
+            rest = [row for row, prompt in enumerate(prompts) if prompt is None]
+            self._read([requests[row] for row in rest], None, rest, numbers, signals)
         vectors = numbers[:, self._picked]
-        return [Context(request, signals[row], vectors[row]) for row, request in enumerate(requests)]
+        return [Context(*parts) for parts in zip(requests, signals, vectors, strict=True)]
 
-    def _signals(self, request: Request, numbers: NDArray[np.float32]) -> dict[str, Signal]:
-        seen: dict[str, Reading] = {}
-        signals: dict[str, Signal] = {}
+    def _read(
+        self,
+        requests: Sequence[Request],
+        batch: Plain | None,
+        rows: list[int],
+        numbers: NDArray[np.float32],
+        signals: Sequence[dict[str, Signal]],
+    ) -> None:
+        """Fill in `signals` and `numbers` in the `rows` of the requests; `batch` is the same requests if all plain."""
+        seen: dict[str, Readings] = {}
         began = time.perf_counter()
-        for source, span in zip(self.sources, self._spans, strict=True):
-            try:
-                reading = source.read(request, seen)
-                if span.stop > span.start:
-                    numbers[span] = reading.columns
-                    if not np.isfinite(numbers[span]).all():
-                        raise ArithmeticError(f"columns not finite: {reading.columns!r}")
-            except Exception as error:  # noqa: BLE001  a source may do anything; the request is routed without it
-                reading = self._fault(source, error)
-                numbers[span] = 0.0
+        all_rows = len(rows) == len(numbers)
+        for source, span, batched in zip(self.sources, self._spans, self._batched, strict=True):
+            found = self._together(source, batch, seen) if batch is not None and batched else None
+            if found is None:
+                found = self._one_by_one(source, requests, seen)
+            seen[source.name] = found
+            numbers[slice(None) if all_rows else rows, span] = found.columns
             ended = time.perf_counter()
-            seen[source.name] = reading
-            signals[source.name] = msgspec.structs.replace(reading.signal, seconds=ended - began)
-            began = ended
-        return signals
+            name, seconds, began = source.name, (ended - began) / len(rows), ended
+            for row, value, confidence, evidence in zip(
+                rows, found.values, found.confidence, found.evidence, strict=True
+            ):
+                signals[row][name] = Signal(name, value, confidence, evidence, seconds)
 
-    def _fault(self, source: Source, error: Exception) -> Reading:
+    def _together(self, source: Source, batch: Plain, seen: Mapping[str, Readings]) -> Readings | None:
+        """What a source finds in a batch at once; `None` if it fails: then each request is tried alone."""
+        try:
+            found = cast(Batched, source).read_all(batch, seen)
+            return found if np.isfinite(found.columns).all() else None
+        except Exception as error:
+            logger.warning("signal %s failed on a batch, each request is read alone", source.name, exc_info=error)
+            return None
+
+    def _one_by_one(self, source: Source, requests: Sequence[Request], seen: Mapping[str, Readings]) -> Readings:
+        columns = np.zeros((len(requests), len(source.columns)), np.float32)
+        signals = []
+        for i, request in enumerate(requests):
+            required = {name: seen[name].one(name, i) for name in source.requires}
+            try:
+                signal, columns[i] = source.read(request, required)
+                if not np.isfinite(columns[i]).all():
+                    raise ArithmeticError(f"columns not finite: {columns[i]!r}")
+            except Exception as error:  # noqa: BLE001  a source may do anything; the request is routed without it
+                signal, columns[i] = self._fault(source, error), 0.0
+            signals.append(signal)
+        return Readings(
+            [s.value for s in signals], columns, [s.confidence for s in signals], [s.evidence for s in signals]
+        )
+
+    def _fault(self, source: Source, error: Exception) -> Signal:
         self.failures[source.name] += 1
         logger.warning("signal %s failed (%d so far)", source.name, self.failures[source.name], exc_info=error)
-        return Reading(Signal(source.name, None, confidence=0.0), np.zeros(len(source.columns), np.float32))
+        return Signal(source.name, None, confidence=0.0)
 
 
 def _in_order(sources: Sequence[Source]) -> tuple[Source, ...]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from string import ascii_letters, ascii_uppercase
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ..encoder import excerpt
 from ..types import Request, Signal
-from .base import Reading
+from .base import Reading, Readings
 from .text import strip_preamble
+
+if TYPE_CHECKING:
+    from .plain import Counted, Plain, Prompt
 
 # Every byte becomes its class: U upper, l lower, d digit, x beyond ASCII, c control; punctuation and space stay.
 _CLASS = bytes(
@@ -26,6 +30,8 @@ _CAPITALISED = re.compile(rb"(?<![Uldx])U[lx]")
 _CODE_WORD = re.compile(rb"(?<![Uldx])UU?U?d+(?![Uldx])")
 _SENTENCE = re.compile(rb"[.!?](?=\s|$)")
 _CLOCK = re.compile(rb"dd?:dd")
+_DIGITS = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+_CLOCK_TIME = re.compile(r"[0-9][0-9]?:[0-9][0-9]")
 _BRACKET = re.compile(rb"[()\[\]{}<>]")
 _WORD = re.compile(r"\w+")
 _UPPER_WORD = re.compile(r"[A-Z]{2,}")
@@ -77,6 +83,9 @@ _LATEX = re.compile(r"\\[a-zA-Z]+|\$[^$\n]+\$|[\^_]\{")
 _LINK = re.compile(r"https?://|www\.")
 _OPENING = frozenset(b"([{<")
 
+LOOKS = ("upper_runs", "capitalised", "code_words", "logic", "program")
+"""The counts that are sums over words."""
+
 _COUNTS: tuple[tuple[str, float], ...] = (
     ("characters", 1e5), ("words", 1e4), ("lines", 1e3), ("sentences", 200), ("digits", 500), ("numbers", 200),
     ("longest_number", 20), ("longest_word", 40), ("longest_upper", 24), ("upper_runs", 50), ("capitalised", 200),
@@ -88,6 +97,23 @@ _COUNTS: tuple[tuple[str, float], ...] = (
 )  # fmt: skip
 _SHARES = ("upper_share", "digit_share", "symbol_share", "non_ascii_share")
 _INVERSE = np.array([1.0 / np.log1p(most) for _, most in _COUNTS])
+_AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
+
+# Counts that are sums over bytes, for all bytes at once; the last few are no columns but say where to look closer.
+_MARKS = {
+    "lines": "\n", "digits": "0123456789", "commas": ",", "colons": ":", "semicolons": ";", "questions": "?",
+    "exclamations": "!", "quotes": "\"'`", "round": "()", "square": "[]", "curly": "{}", "angle": "<>", "plus": "+",
+    "minus": "-", "times": "*", "slashes": "/", "equals": "=", "percent": "%", "currency": "$",
+}  # fmt: skip
+_BESIDE = {
+    "all": "".join(map(chr, range(128))), "upper": ascii_uppercase, "letters": ascii_letters, "blanks": " \n",
+    "stops": ".!?", "brackets": "()[]{}<>", "formula": "$\\^", "underscores": "_",
+    "code": "`=>;{})+#",  # each of `_PROGRAM` has one of these, but for the last
+}  # fmt: skip
+_SUMS = np.zeros((128, len(_COUNTS) + len(_BESIDE)))
+for _place, _name in enumerate((*(name for name, _ in _COUNTS), *_BESIDE)):
+    _SUMS[list((_MARKS | _BESIDE).get(_name, "").encode()), _place] = 1.0
+_LOOKS_AT = [_AT[name] for name in LOOKS]
 
 
 def _depths(classes: bytes) -> tuple[int, int]:
@@ -114,6 +140,68 @@ class Structure:
         counts, shares = count(text, len(prompt), examples)
         columns = np.minimum(1.0, np.log1p(counts) * _INVERSE)
         return Reading(Signal(self.name, _form(counts, text), confidence=covered), [*columns.tolist(), *shares])
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        counted = batch.counted()
+        sums = np.array([one.bytes for one in counted]) @ _SUMS
+        sums[:, _AT["lines"]] += 1
+        sums[:, _LOOKS_AT] += [one.looks for one in counted]
+        counts, shares, forms = [], [], []
+        for prompt, one, row in zip(batch.prompts, counted, sums.tolist(), strict=True):
+            found, beside = row[: len(_COUNTS)], dict(zip(_BESIDE, row[len(_COUNTS) :], strict=True))
+            if beside["underscores"]:  # words go on over it, here but not elsewhere
+                found, share = count(prompt.text, len(prompt.whole), prompt.examples)
+            else:
+                share = _look_closer(prompt, one, found, beside)
+            counts.append(found)
+            shares.append(share)
+            forms.append(_form(found, prompt.text))
+        columns = np.concatenate((np.minimum(1.0, np.log1p(counts) * _INVERSE), shares), axis=1)
+        return Readings(forms, columns, [prompt.covered for prompt in batch.prompts], [""] * len(forms))
+
+
+def of_word(word: str) -> list[int]:
+    """What one word of ASCII letters and digits, or one mark, adds to `LOOKS`."""
+    classes = word.encode().translate(_CLASS)
+    return [
+        len(_UPPER.findall(classes)),
+        len(_CAPITALISED.findall(classes)),
+        len(_CODE_WORD.findall(classes)),
+        int(word in _LOGIC),
+        int(word in _KEYWORDS),
+    ]
+
+
+def _look_closer(prompt: Prompt, one: Counted, row: list[float], beside: Mapping[str, float]) -> tuple[float, ...]:
+    """Fill in what depends on the order of a plain text's characters, which holds no underscore; the shares."""
+    text, at = prompt.text, _AT
+    row[at["characters"]], row[at["words"]], row[at["longest_word"]] = len(prompt.whole), one.words, one.longest
+    row[at["examples"]] = prompt.examples
+    if beside["stops"]:
+        row[at["sentences"]] = len(_SENTENCE.findall(text.encode()))
+    if digits := row[at["digits"]]:
+        numbers = _DIGITS.findall(text)
+        row[at["numbers"]], row[at["longest_number"]] = len(numbers), max(map(len, numbers))
+    if row[at["upper_runs"]]:
+        run = max(_UPPER_WORD.findall(text), key=len)
+        row[at["longest_upper"]], row[at["distinct_upper"]] = len(run), len(set(run))
+    if row[at["upper_runs"]] or beside["code"]:
+        row[at["program"]] += sum(map(text.count, _PROGRAM))
+    if beside["brackets"]:
+        row[at["open"]], row[at["depth"]] = _depths(text.encode())
+    if colons := row[at["colons"]]:
+        row[at["clock_times"]] = len(_CLOCK_TIME.findall(text))
+    if colons or "www" in text:
+        row[at["links"]] = len(_LINK.findall(text))
+    if row[at["lines"]] > 1:
+        row[at["choices"]], row[at["bullets"]] = len(_CHOICE.findall(text)), len(_BULLET.findall(text))
+    else:
+        row[at["choices"]] = float(_CHOICE.match(text) is not None)
+    if beside["formula"]:
+        row[at["latex"]] = len(_LATEX.findall(text))
+    visible = max(1.0, beside["all"] - beside["blanks"])
+    symbols = max(0.0, visible - beside["letters"] - digits)
+    return beside["upper"] / max(1.0, beside["letters"]), digits / visible, symbols / visible, 0.0
 
 
 def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple[float, ...]]:
@@ -144,9 +232,6 @@ def count(text: str, characters: int, examples: int) -> tuple[list[float], tuple
     ]  # fmt: skip
     symbols = max(0, visible - letters - digits - beyond)
     return counts, (uppers / max(1, letters), digits / visible, symbols / visible, beyond / visible)
-
-
-_AT = {name: place for place, (name, _) in enumerate(_COUNTS)}
 
 
 def _form(counts: list[float], text: str) -> str:

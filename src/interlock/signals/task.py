@@ -10,7 +10,8 @@ import numpy as np
 
 from ..types import Request, Signal
 from . import heads
-from .base import Reading
+from .base import Reading, Readings
+from .plain import Plain, silent
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,12 @@ class TaskHead:
         probabilities = exponents / exponents.sum()
         best = int(probabilities.argmax())
         return Reading(Signal(self.name, classes[best], float(probabilities[best])), probabilities)
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        classes = self.weights.classes
+        logits = (heads.features_of_all(seen["embedding"], seen["structure"]) @ self.weights.task)[:, 0, :]
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponents / exponents.sum(axis=1, keepdims=True)
+        values = [classes[best] for best in probabilities.argmax(axis=1).tolist()]
+        read = Readings(values, probabilities, probabilities.max(axis=1).tolist(), [""] * len(values))
+        return silent(batch, read, 1.0 / len(classes))

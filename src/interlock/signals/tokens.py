@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..encoder import Encoder, WordPiece
 from ..types import Request, Signal
-from .base import Reading, log_scale
+from .base import Reading, Readings, log_scale
+from .plain import Plain, is_plain, lexicon
 
 WHOLE = 24_000
 """Characters of a message that are counted; what lies beyond is extrapolated from three parts of this length in all."""
 
 _PER_MESSAGE = 4  # role and separators in the common chat templates
 _MOST = 1e6
-
-
-def _load_tokenizer() -> WordPiece:
-    return Encoder.load().tokenizer
+_REMEMBERED = 4096  # texts
 
 
 def count(tokenizer: WordPiece, text: str) -> float:
@@ -40,17 +40,51 @@ def count(tokenizer: WordPiece, text: str) -> float:
 class Tokens:
     """`value` is the estimate for all messages and offered tools; providers' own counts stay the truth."""
 
-    tokenizer: WordPiece = field(default_factory=_load_tokenizer, repr=False)
+    encoder: Encoder = field(default_factory=Encoder.load, repr=False)
+    _known: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Tokens of earlier turns by the hash of their text: a conversation brings the same ones again and again."""
 
     name: ClassVar[str] = "tokens"
     requires: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]] = ("count",)
 
     def read(self, request: Request, seen: Mapping[str, Reading]) -> Reading:
-        texts = [message.text for message in request.messages]
-        texts += [json.dumps(message.tool_calls) for message in request.messages if message.tool_calls]
-        tools: Any = request.body.get("tools")
-        if tools:
-            texts.append(json.dumps(tools))
-        total = sum(count(self.tokenizer, text) for text in texts) + _PER_MESSAGE * len(request.messages)
+        total = self._count(request.prompt) + self._beside_the_prompt(request)
         return Reading(Signal(self.name, float(round(total)), 0.9), (log_scale(total, _MOST),))
+
+    def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
+        prompts = zip(batch.requests, batch.prompts, batch.counted(self.encoder), strict=True)
+        totals = [
+            (counted.pieces if prompt.text is prompt.whole else self._count(prompt.whole))
+            + self._beside_the_prompt(request)
+            for request, prompt, counted in prompts
+        ]
+        columns = np.array([[log_scale(total, _MOST)] for total in totals])
+        n = len(totals)
+        return Readings([float(round(total)) for total in totals], columns, [0.9] * n, [""] * n)
+
+    def _beside_the_prompt(self, request: Request) -> float:
+        """Tokens of everything but the text of the last user turn."""
+        turns = [i for i, message in enumerate(request.messages) if message.role == "user"]
+        total = float(_PER_MESSAGE * len(request.messages))
+        for i, message in enumerate(request.messages):
+            if i not in turns[-1:]:
+                total += self._recall(message.text)
+            if message.tool_calls:
+                total += self._recall(json.dumps(message.tool_calls))
+        tools: Any = request.body.get("tools")
+        return total + self._recall(json.dumps(tools)) if tools else total
+
+    def _recall(self, text: str) -> float:
+        key = hash(text)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[key] = self._count(text)
+        return found
+
+    def _count(self, text: str) -> float:
+        if len(text) <= WHOLE and is_plain(text):
+            return lexicon(self.encoder).count(text.encode()).pieces
+        return count(self.encoder.tokenizer, text)

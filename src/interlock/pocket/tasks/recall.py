@@ -1,4 +1,8 @@
-"""Retrieval from the prompt: ``level`` key-value pairs, one asked for. The long form hides its pairs in filler text."""
+"""Retrieval from the prompt: ``level`` key-value pairs, one asked for. The long form hides its pairs in filler text.
+
+A pair of the long form takes four tokens and a filler sentence about ten: 50 pairs are 0.26k tokens, 400 are 2.1k, and
+the longest, with twice the filler, 4k.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from interlock.pocket.tasks.base import Forms, Instance, Task
 from interlock.pocket.tasks.strings import letters
 
 _MORE_TURNS = 7
+_MORE_LONG_TURNS = 63
+_LONGEST = 600
 _FILLER = (
     "The day was long and the road was dry.",
     "No one knows what comes after this.",
@@ -27,15 +33,16 @@ def make(rng: Random, level: int) -> Instance:
 
 
 def make_long(rng: Random, level: int) -> Instance:
-    """``level`` pairs of two-letter keys and digits, a filler sentence after every eighth pair."""
+    """``level`` pairs of two-letter keys and digits, filler after each eighth pair, in the longest each fourth."""
+    every = 4 if level == _LONGEST else 8
     keys = list(dict.fromkeys(letters(rng, 2) for _ in range(3 * level)))[:level]
     table = {key: str(rng.randrange(10)) for key in keys}
     parts = []
     for index, (key, value) in enumerate(table.items(), start=1):
         parts.append(key + value)
-        if index % 8 == 0:
+        if index % every == 0:
             parts.append(rng.choice(_FILLER))
-    asked, *others = rng.sample(keys, min(len(keys), 1 + _MORE_TURNS))
+    asked, *others = rng.sample(keys, min(len(keys), 1 + _MORE_LONG_TURNS))
     slots = {"pairs": " ".join(parts), "key": asked}
     return Instance(slots, table[asked], turns=tuple((f" {key}", table[key]) for key in others))
 
@@ -54,4 +61,6 @@ _FORMS = Forms(
 )
 
 RECALL = Task("recall", "retrieval", (2, 4, 6, 8, 10, 12, 16, 20), _FORMS, make)
-RECALL_LONG = Task("recall_long", "retrieval", (50, 100, 150, 200, 300, 400), _FORMS, make_long, unseen=True)
+RECALL_LONG = Task(
+    "recall_long", "retrieval", (12, 25, 50, 100, 150, 200, 300, 400, _LONGEST), _FORMS, make_long, unseen=True
+)

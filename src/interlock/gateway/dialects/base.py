@@ -1,0 +1,95 @@
+"""What a dialect is: a request's way in, and an answer's way out, whole or as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from ...errors import InterlockError
+
+Json = dict[str, Any]
+
+
+class Dialect(Protocol):
+    """How the callers of one API speak."""
+
+    def request(self, body: Json) -> Json:
+        """The body of the chat request that asks the same. Raises `RequestError` for what cannot be asked in chat."""
+        ...
+
+    def whole(self, completion: bytes, asked: Json, id: str) -> bytes:
+        """A `chat.completion` as this API answers; `asked` is the caller's own body, `id` the decision's."""
+        ...
+
+    def stream(self, asked: Json, id: str) -> Events:
+        """A translator for one streamed answer."""
+        ...
+
+    def error(self, error: InterlockError) -> bytes:
+        """The body of an error response."""
+        ...
+
+
+class Events(Protocol):
+    """Translates one stream, chunk by chunk; what it returns is written as it is, often nothing."""
+
+    def read(self, chunk: bytes) -> bytes:
+        """Server-sent events for one `chat.completion.chunk`."""
+        ...
+
+    def end(self) -> bytes:
+        """What is said when the answer is whole."""
+        ...
+
+    def fail(self, error: InterlockError) -> bytes:
+        """What is said when it breaks off."""
+        ...
+
+
+class Delta(msgspec.Struct):
+    """What a chunk, or a whole message, adds: text, a refusal, reasoning, signed reasoning blocks, pieces of calls."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    thinking_blocks: list[Json] | None = None
+    tool_calls: list[Json] | None = None
+
+
+class Choice(msgspec.Struct):
+    index: int = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Completion(msgspec.Struct):
+    """What the dialects read of a `chat.completion` and of its chunks."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    choices: list[Choice] = []
+    usage: Json | None = None
+
+    @property
+    def first(self) -> Choice:
+        return next((choice for choice in self.choices if choice.index == 0), Choice())
+
+
+read_completion = msgspec.json.Decoder(Completion).decode
+
+
+def event(name: str, data: Mapping[str, Any]) -> bytes:
+    """One server-sent event with a name and JSON data."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
+
+
+def counted(usage: Mapping[str, Any] | None) -> tuple[int, int, int, int]:
+    """Input, output, cached and reasoning tokens of a chat usage; 0 for what it does not say."""
+    usage = usage or {}
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, cached, reasoning

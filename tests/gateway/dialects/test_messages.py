@@ -1,0 +1,189 @@
+"""The Messages API: what goes in comes out at a provider that speaks it too, and streams say what whole answers say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from interlock.errors import InterlockError, NotFound, Overloaded, RateLimited, RequestError
+from interlock.gateway.dialects.messages import Messages
+from interlock.providers.anthropic_request import translate
+from interlock.providers.base import Call
+from interlock.types import Candidate, Request
+
+from .answers import ANSWERS, CUTS, Json, chunks, events, whole
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+CACHED = {"cache_control": {"type": "ephemeral"}}
+TOOL = {
+    "name": "add",
+    "description": "adds",
+    "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}},
+}
+CONVERSATION = [
+    {"role": "user", "content": [{"type": "text", "text": "What is this?", **CACHED}, IMAGE]},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s1"},
+            {"type": "text", "text": "Let me add."},
+            {"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}},
+            {"type": "tool_use", "id": "t2", "name": "add", "input": {}},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "2"}]},
+            {"type": "tool_result", "tool_use_id": "t2", "content": "none", "is_error": True},
+            {"type": "text", "text": "Go on."},
+        ],
+    },
+]
+
+
+def sent(body: Json) -> Json:
+    """What an Anthropic provider would post for a request that came in as `body`."""
+    chat = Messages().request({"model": "auto", "max_tokens": 50, **body})
+    candidate = Candidate(name="c", provider="a", model="claude")
+    return translate(Call(Request(body=chat), candidate, stream=False, deadline=None), 1000)
+
+
+def test_a_conversation_arrives_at_anthropic_as_it_was_sent() -> None:
+    body = {
+        "system": [{"type": "text", "text": "Be brief.", **CACHED}],
+        "messages": CONVERSATION,
+        "tools": [TOOL],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+        "stop_sequences": ["END"],
+        "temperature": 0.5,
+        "top_k": 3,
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "metadata": {"user_id": "u1"},
+    }
+    arrived = sent(body)
+    assert arrived.pop("model") == "claude"
+    assert arrived.pop("max_tokens") == 50
+    results = arrived["messages"][2]["content"]
+    assert [block["type"] for block in results] == ["tool_result", "tool_result", "text"]
+    assert "Error: none" in str(results[1])
+    assert arrived["messages"][:2] == CONVERSATION[:2]
+    for name in ("system", "tools", "tool_choice", "stop_sequences", "temperature", "top_k", "thinking", "metadata"):
+        assert arrived[name] == body[name], name
+
+
+def test_structured_output_and_effort_arrive() -> None:
+    config = {"format": {"type": "json_schema", "schema": {"type": "object"}}, "effort": "low"}
+    assert sent({"messages": [{"role": "user", "content": "hi"}], "output_config": config})["output_config"] == config
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "messages[0].content[0].type"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
+        ({"container": "c"}, "container"),
+        ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format"),
+    ],
+)
+def test_what_cannot_be_routed_is_named(change: Json, param: str) -> None:
+    body = {"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], **change}
+    with pytest.raises(RequestError) as caught:
+        Messages().request(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("name", ["messages", "max_tokens"])
+def test_what_is_missing_is_named(name: str) -> None:
+    body: Json = {"model": "auto", "max_tokens": 5, "messages": []}
+    del body[name]
+    with pytest.raises(RequestError, match=name):
+        Messages().request(body)
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_an_answer_has_its_blocks_its_reason_and_its_usage(kind: str) -> None:
+    message, finish = ANSWERS[kind]
+    told = msgspec.json.decode(Messages().whole(whole(message, finish), {}, "il-1"))
+    assert (told["type"], told["role"], told["model"]) == ("message", "assistant", "small")
+    assert told["usage"] == {"input_tokens": 12, "cache_read_input_tokens": 8, "output_tokens": 7}
+    text = "".join(block["text"] for block in told["content"] if block["type"] == "text")
+    assert text == (message.get("content") or message.get("refusal") or "")
+    used = [block for block in told["content"] if block["type"] == "tool_use"]
+    assert [(block["id"], block["name"]) for block in used] == [
+        (call["id"], call["function"]["name"]) for call in message.get("tool_calls", ())
+    ]
+    reasons = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+    assert told["stop_reason"] == reasons[finish]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+@settings(deadline=None, max_examples=30)
+@given(cuts=CUTS)
+def test_a_stream_adds_up_to_the_whole_answer(kind: str, cuts: list[int]) -> None:
+    message, finish = ANSWERS[kind]
+    stream = Messages().stream({}, "il-1")
+    raw = b"".join([*map(stream.read, chunks(message, finish, cuts)), stream.end()])
+    assert gathered(events(raw)) == msgspec.json.decode(Messages().whole(whole(message, finish), {}, "il-1"))
+
+
+def gathered(said: list[Json]) -> Json:
+    """The message that a client makes of the events, checking that they come in order."""
+    assert said[0]["type"] == "message_start"
+    assert said[-1] == {"type": "message_stop"}
+    message: Json = said[0]["message"]
+    open_: int | None = None
+    arguments: dict[int, str] = {}
+    for one in said[1:-1]:
+        if one["type"] == "content_block_start":
+            assert open_ is None
+            open_ = one["index"]
+            assert open_ == len(message["content"])
+            message["content"].append(one["content_block"])
+        elif one["type"] == "content_block_delta":
+            assert one["index"] == open_
+            extend(message["content"][one["index"]], one["delta"], arguments, one["index"])
+        elif one["type"] == "content_block_stop":
+            assert one["index"] == open_
+            open_ = None
+        else:
+            assert open_ is None
+            message.update(one["delta"], usage=one["usage"])
+    for index, text in arguments.items():
+        message["content"][index]["input"] = msgspec.json.decode(text)
+    return message
+
+
+def extend(block: Json, delta: Json, arguments: dict[int, str], index: int) -> None:
+    field: dict[str, Any] = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+    if delta["type"] == "input_json_delta":
+        arguments[index] = arguments.get(index, "") + delta["partial_json"]
+    else:
+        name = field[delta["type"]]
+        block[name] += delta[name]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NotFound("gone"), "not_found_error"),
+        (RateLimited("slow"), "rate_limit_error"),
+        (Overloaded("busy"), "overloaded_error"),
+        (RequestError("bad"), "invalid_request_error"),
+    ],
+)
+def test_errors_have_its_shape(error: InterlockError, kind: str) -> None:
+    told = msgspec.json.decode(Messages().error(error))
+    assert (told["type"], told["error"]["type"], told["error"]["message"]) == ("error", kind, error.message)
+
+
+def test_a_stream_that_breaks_off_says_so() -> None:
+    stream = Messages().stream({}, "il-1")
+    assert events(stream.fail(Overloaded("busy")))[0]["error"]["type"] == "overloaded_error"
