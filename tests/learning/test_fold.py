@@ -131,14 +131,14 @@ def suspicious() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), data=st.data())
 def test_going_back_for_liars_leaves_no_trace_of_when_the_learner_ran(
     estimator: Any, seed: int, data: st.DataObject, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories
 ) -> None:
     """Also where what a liar was found out by is withdrawn later, and where the learner is stopped on its way back."""
     draw_sizes(data, suspicious, pages=[4, 16, 64])
-    check_live(data, quarrels(seed, 60), lambda: fresh(estimator_like(estimator)))
+    check_live(data, quarrels(seed, 120), lambda: fresh(estimator_like(estimator)))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)

@@ -13,7 +13,8 @@ weight; but no trusted data set is needed, the other tenants take its place:
 
 So nobody is doubted for being first or alone; and when the world changes (a model is silently swapped) everybody's
 slope falls together, nobody is confirmed, and everybody is still learnt from. Who differs in level only, a harsh judge,
-has the same slope. What cannot be seen: tenants in the majority that lie in concert; give such a weight by hand.
+has the same slope. Only tenants that count at all speak for the others, so one liar does not cover the next. What
+cannot be seen: tenants in the majority that lie in concert; give such a weight by hand.
 
 A tenant whose weight falls to `FOUND_OUT` counts nothing from then on, and neither does what it gave before, as far
 back as the evidence reaches, `MEMORY` scores at most: that is unlearnt (verdicts.py, fold.py). Its slope is kept all

@@ -99,7 +99,7 @@ def judge(told: Sequence[Told], options: Options) -> Report:
         plots=(draw(told, options.out / "poison.png"),),
         notes=(
             "utility in expectation over each decision's probabilities; the whole stream counts, learning included",
-            "what is lost beyond a liar ignored was taught before it was doubted: that stays learnt and fades slowly",
+            "what is lost beyond a liar ignored was decided before it was found out; what it had taught is unlearnt",
         ),
         details={
             "per_seed": {"as configured": whole.tolist(), "nobody doubted": blind.tolist(), "ignored": ignored.tolist()}
