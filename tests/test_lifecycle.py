@@ -173,20 +173,22 @@ async def test_another_objective_keeps_what_was_learnt(scripted: Any, learners: 
 
 
 async def test_another_candidate_does_not_make_the_router_forget(scripted: Any) -> None:
-    """Who may judge changes with the pool, so all is folded anew; meanwhile what was learnt serves."""
+    """A state is of the candidates that occur in the rows: the snapshot stays, and nothing is folded again."""
     router = scripted.router(learner=LEARNING | {"interval_s": 3600.0})
     router.learner.step()
     for _ in range(12):
         answer = await router.route(ask())
         await router.feedback(Feedback(decision=answer.decision.id, at=1.7e9, score=0.0, source="person"))
     await asyncio.to_thread(router.learner.step)
-    before = router.served.policy.state()
+    before, working = router.served.policy.state(), router.learner.status().working
     pool = [{"name": name, "provider": "far", "model": name, "quality": 0.9} for name in ("good", "third")]
     await router.reload(scripted.settings(learner=LEARNING | {"interval_s": 3600.0}, candidates=pool))
     known = router.decide([ask()])[0].row("good")
     assert known is not None
     assert known.quality < 0.5
-    assert router.served.policy.state() == before or router.served.snapshot.startswith(f"{router.ledger.seq}-")
+    assert router.served.policy.state() == before
+    assert router.learner.status().working == router.served.snapshot == working
+    assert router.learner.status().lag == 0
 
 
 async def test_another_estimator_learns_from_the_ledger_anew(scripted: Any) -> None:
