@@ -20,7 +20,7 @@ READER = build(NAMES, None, NAMES)
 
 WORDS = st.sampled_from(
     "The of und der HTTP x2 GPT4 3rd if then not True def return snake_case 1,234.5 12:30 A) - * 7. ```py``` {} [] (a) "
-    "$x$ \\frac ^{2} https://a.b www. SELECT Answer: a++ i=>j don't O'Neil !? ... ; % / == # @ ~".split()
+    "$x$ \\frac ^{2} https://a.b www. SELECT Answer: a++ i=>j don't O'Neil !? ... ; % / == # @ ~".split()  # noqa: SIM905
 )
 TEXTS = st.one_of(
     st.text(string.printable + "éß“", max_size=300),
