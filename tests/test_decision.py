@@ -117,6 +117,8 @@ def test_the_declared_order_is_the_last_resort_and_says_so() -> None:
 def test_a_choice_outside_the_promise_says_so(promised: Any, said: str) -> None:
     assert written([0.0, 1.0, 0.0], promised=promised).degraded == said
     assert written([0.0, 0.0, 0.0], promised=promised, standing=((NO,), (NO,), (NO,))).degraded == ""
+    others = written([0.0, 1.0, 0.0], promised=promised, dropped=(True, False, False))
+    assert others.degraded == said, "also where others were dropped"
 
 
 @given(st.permutations(NAMES), st.integers(0, 3), st.lists(st.booleans(), min_size=3, max_size=3).filter(any))

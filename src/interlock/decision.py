@@ -45,6 +45,7 @@ def write_down(
     columns = (*(getattr(estimate, name) for name in estimate.__struct_fields__), choice.utility, choice.probability)
     numbers = np.stack(columns, axis=2)
     some_dropped: list[bool] = [bool(row.any()) for row in choice.dropped]
+    outside = [] if choice.promised is None else (~choice.promised).tolist()
     now, decisions = time.time(), []
     for i, (context, reasons, probability) in enumerate(
         zip(contexts, standing, choice.probability.tolist(), strict=True)
@@ -57,7 +58,7 @@ def write_down(
             numbers[i, pick, -1] = 1.0
         elif some_dropped[i]:
             reasons = [(*own, NOT_FINITE) if out else own for own, out in zip(reasons, choice.dropped[i], strict=True)]
-        elif pick is not None and choice.promised is not None and not choice.promised[i, pick]:
+        if outside and pick is not None and degraded != "default_order" and outside[i][pick]:
             degraded = NO_PROMISE
         slate = Slate(names, reasons, numbers[i])
         decisions.append(_decision(plan, served, context, slate, pick, seed, degraded, now, seconds))

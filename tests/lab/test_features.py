@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from interlock.lab.features import COUNTS, Features, question
 
@@ -50,3 +51,13 @@ def test_a_preamble_is_cut_off() -> None:
 def test_a_huge_prompt_and_an_empty_one_stay_finite() -> None:
     features = Features().fit(PROMPTS, TASKS)
     assert np.isfinite(features.transform(["x" * 10_000_000, "", "\x00😀 ½"])).all()
+
+
+def test_a_task_that_is_given_is_a_column() -> None:
+    features = Features(terms=0, embedding=0, given=True)
+    own = features.fit_transform(PROMPTS, TASKS)
+    np.testing.assert_array_equal(own[[0, -1], :2], [[0, 1], [1, 0]])
+    later = features.transform(["What?", "What?"], ["code", "never seen"])
+    np.testing.assert_array_equal(later[:, :2], [[1, 0], [0, 0]])
+    with pytest.raises(ValueError, match="1 prompts and 0 tasks"):
+        features.transform(["What?"])

@@ -18,10 +18,11 @@ from interlock.types import Message, Request
 NAMES = ("tokens", "structure", "language", "embedding", "task", "difficulty")
 READER = build(NAMES, None, NAMES)
 
-WORDS = st.sampled_from(
+SOUP = (
     "The of und der HTTP x2 GPT4 3rd if then not True def return snake_case 1,234.5 12:30 A) - * 7. ```py``` {} [] (a) "
-    "$x$ \\frac ^{2} https://a.b www. SELECT Answer: a++ i=>j don't O'Neil !? ... ; % / == # @ ~".split()  # noqa: SIM905
+    "$x$ \\frac ^{2} https://a.b www. SELECT Answer: a++ i=>j don't O'Neil !? ... ; % / == # @ ~"
 )
+WORDS = st.sampled_from(SOUP.split())
 TEXTS = st.one_of(
     st.text(string.printable + "éß“", max_size=300),
     st.lists(st.tuples(WORDS, st.sampled_from([" ", "\n", "\t", "  ", "", ", "])), max_size=120).map(

@@ -72,6 +72,7 @@ def run(
 ESTIMATORS = typer.Option("all", help="Estimators with commas between, or `all`.")
 DATASETS = typer.Option("", help="Data sets with commas between; by default every one.")
 OBJECTIVES = typer.Option("weighted", help="weighted, chebyshev, cheapest_above, with commas between.")
+TASK_GIVEN = typer.Option(False, "--task-given", help="Routers are told the task of a query instead of guessing it.")
 ROUNDS = typer.Option(500, min=20, help="Resamples behind each interval.")
 OUT = typer.Option(None, help="Folder that gets a JSON file a data set.")
 
@@ -107,6 +108,7 @@ def evaluate(
     estimators: str = ESTIMATORS,
     datasets: str = DATASETS,
     objectives: str = OBJECTIVES,
+    task_given: bool = TASK_GIVEN,
     rounds: int = ROUNDS,
     seed: int = typer.Option(0, help="Of the resamples."),
     out: Path | None = OUT,
@@ -118,6 +120,7 @@ def evaluate(
 
     Example: [bold]interlock lab evaluate tables/train tables/test --estimators knn,ridge[/bold]
     """
+    from ..lab.features import Features
     from ..lab.folders import chosen_estimators, evaluate_folders
     from ..lab.online import COMPLETED, online_regret
 
@@ -129,6 +132,7 @@ def evaluate(
                 chosen_estimators(estimators),
                 datasets=_split(datasets),
                 objectives=_split(objectives) or ["weighted"],
+                features=Features(given=task_given),
                 rounds=rounds,
                 seed=seed,
                 progress=progress,
@@ -156,6 +160,7 @@ def cross_validate(
     estimators: str = ESTIMATORS,
     datasets: str = DATASETS,
     objectives: str = OBJECTIVES,
+    task_given: bool = TASK_GIVEN,
     rounds: int = ROUNDS,
     seed: int = typer.Option(0, help="Of the folds and of the resamples."),
     out: Path | None = OUT,
@@ -165,6 +170,7 @@ def cross_validate(
 
     Example: [bold]interlock lab cross-validate tables/mine --folds 5 --json[/bold]
     """
+    from ..lab.features import Features
     from ..lab.folders import chosen_estimators, cross_validate_folder
 
     with _extra(), _bar() as progress:
@@ -175,6 +181,7 @@ def cross_validate(
                 datasets=_split(datasets),
                 folds=folds,
                 objectives=_split(objectives) or ["weighted"],
+                features=Features(given=task_given),
                 rounds=rounds,
                 seed=seed,
                 progress=progress,

@@ -22,7 +22,7 @@ def logistic(
     """
     w: Array = mean.copy()
     best = np.inf
-    step, inverse = np.zeros_like(w), np.diag(1.0 / precision)
+    step, inverse = np.zeros_like(w), np.asarray(np.diag(1.0 / precision))
     for _ in range(_STEPS):
         logit = z @ w + offset
         loss = _loss(logit, targets, weights) + 0.5 * float(precision @ (w - mean) ** 2)

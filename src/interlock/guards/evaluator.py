@@ -1,4 +1,4 @@
-"""The CEL evaluator alone: its package also imports a command line, and with it a terminal toolkit: 0.4 s, 10 MB."""
+"""The CEL evaluator alone: its package also imports its command line and a terminal toolkit, 0.4 s and 10 MB."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ SIGNALS: Mapping[str, Any] = {
     "keywords": "",
     "task": "",
     "difficulty": 0.0,
+    "readability": 0.0,
     "shape": "",
     "modality": "",
     "pii": False,

@@ -65,16 +65,19 @@ class Features:
     """`fit_transform` on the training prompts gives (n, d) float64, `transform` the same columns of any others.
 
     At most `tasks` columns tell the task, `terms` the terms, `embedding` the widest directions of the embedding (0:
-    none). Prompts without task labels get no task columns.
+    none). Prompts without task labels get no task columns. With `given`, the task is no guess but told by whoever asks:
+    `transform` is given the labels, and each task of the training part has a column of 0 and 1.
     """
 
     tasks: int = 16
     structure: bool = True
     terms: int = 16
     embedding: int = 24
+    given: bool = False
     _terms: Any = field(default=None, init=False, repr=False)
     _embedding: tuple[Array, Array] | None = field(default=None, init=False, repr=False)
     _tasks: Tasks | None = field(default=None, init=False, repr=False)
+    _labels: list[str] = field(default_factory=list, init=False, repr=False)
 
     def fit(self, prompts: Sequence[str], tasks: Sequence[str] = ()) -> Self:
         self.fit_transform(prompts, tasks)
@@ -92,14 +95,26 @@ class Features:
             centre = encoded.mean(axis=0)
             self._embedding = centre, np.linalg.svd(encoded - centre, full_matrices=False)[2][: self.embedding].T
         columns = self._columns(asked)
+        if self.given:
+            self._labels = sorted(set(tasks)) if len(set(tasks)) > 1 else []
+            return np.hstack([self._told(tasks), columns])
         if self.tasks and len(set(tasks)) > 1:
             self._tasks, own = Tasks.fitted(columns, tasks, self.tasks)
             columns = np.hstack([own, columns])
         return columns
 
-    def transform(self, prompts: Sequence[str]) -> Array:
+    def transform(self, prompts: Sequence[str], tasks: Sequence[str] = ()) -> Array:
+        """`tasks` are looked at with `given` alone. Raises `ValueError` if they are wanted and not there."""
         columns = self._columns([question(prompt) for prompt in prompts])
+        if self._labels:
+            if len(tasks) != len(prompts):
+                raise ValueError(f"{len(prompts)} prompts and {len(tasks)} tasks: with `given`, each prompt has one")
+            return np.hstack([self._told(tasks), columns])
         return columns if self._tasks is None else np.hstack([self._tasks.transform(columns), columns])
+
+    def _told(self, tasks: Sequence[str]) -> Array:
+        """A column a task; a task that was not in training has 0 in all."""
+        return np.array([[float(task == label) for label in self._labels] for task in tasks]).reshape(len(tasks), -1)
 
     def _columns(self, asked: Sequence[str]) -> Array:
         parts = [np.zeros((len(asked), 0))]

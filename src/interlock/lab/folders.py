@@ -63,6 +63,7 @@ def cross_validate_folder(
     datasets: Sequence[str] | None = None,
     folds: int = 5,
     objectives: Sequence[str] = ("weighted",),
+    features: Features | None = None,
     rounds: int = 500,
     seed: int = 0,
     progress: Progress = lambda _: None,
@@ -70,5 +71,12 @@ def cross_validate_folder(
     """Every data set of the folder (or those named) under cross-validation."""
     for table in read_tables(folder, datasets).values():
         yield cross_validate(
-            table, estimators, folds=folds, objectives=objectives, rounds=rounds, seed=seed, progress=progress
+            table,
+            estimators,
+            folds=folds,
+            objectives=objectives,
+            features=features,
+            rounds=rounds,
+            seed=seed,
+            progress=progress,
         )

@@ -165,7 +165,9 @@ def run(
         if name not in OBJECTIVES:
             raise TableError(f"no objective {name!r}; {nearest(name, list(OBJECTIVES))}")
     progress(f"{test.name}: features")
-    key = digest(code("lab/features.py", "signals", "encoder.py"), features, train.prompts, train.tasks, test.prompts)
+    key = digest(
+        code("lab/features.py", "signals", "encoder.py"), features, train.prompts, train.tasks, test.prompts, test.tasks
+    )
     read = cache.arrays(key, partial(_featurised, features, train, test))
     vectors, asked = read["vectors"], read["asked"]
     priced = bool(np.isfinite(train.cost).any())
@@ -190,7 +192,7 @@ def _featurised(features: Features, train: Table, test: Table) -> dict[str, Arra
     """Vectors of both parts, and the seconds that one test prompt took."""
     vectors = features.fit_transform(train.prompts, train.tasks)
     start = time.perf_counter()
-    asked = features.transform(test.prompts)
+    asked = features.transform(test.prompts, test.tasks) if features.given else features.transform(test.prompts)
     return {"vectors": vectors, "asked": asked, "seconds": np.array([(time.perf_counter() - start) / len(test)])}
 
 
