@@ -1,4 +1,4 @@
-"""Regenerate the page's example prompts: a few of every pocket task, never seen in training, with the right answer.
+"""Regenerate the page's example prompts: a few of every task of the bench, never seen in training, with the answer.
 
 `--check` writes nothing and fails when the file is not current.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from random import Random
 
+from interlock.pocket.mix import bench_weights
 from interlock.pocket.tasks import TASKS, draw
 
 PAGE = Path(__file__).parents[1] / "src" / "interlock" / "gateway" / "web" / "examples.json"
@@ -17,9 +18,10 @@ LONGEST = 200  # characters; longer prompts do not fit a button
 
 
 def examples() -> list[dict[str, object]]:
-    """An easy, a middling and a hard prompt of every task, in different wordings."""
+    """An easy, a middling and a hard prompt of every task the embedded pool is measured on, in different wordings."""
     found = []
-    for task in TASKS.values():
+    measured = {name for name, _ in bench_weights()}
+    for task in (task for task in TASKS.values() if task.name in measured):
         rng = Random(f"examples:{task.name}")
         for level in dict.fromkeys((task.levels[0], task.levels[len(task.levels) // 2], task.levels[-1])):
             try:
