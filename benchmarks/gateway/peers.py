@@ -144,7 +144,7 @@ def sglang_router(folder: Path, upstream: int, port: int) -> list[str] | None:
 
 
 def _round_robin(upstream: int, port: int) -> list[str]:
-    own = ["--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin"]
+    own = ["--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin", "--prometheus-port", str(free_port())]
     return [*own, "--worker-urls", f"http://127.0.0.1:{upstream}"]
 
 

@@ -116,7 +116,15 @@ def test_signals_are_found_in_both_spellings() -> None:
 def test_rules_know_every_signal_and_every_candidate_field() -> None:
     assert set(SIGNALS) == set(SOURCES) - {"embedding"}
     fields = {"name", "provider", "model", "budget", *Profile.__struct_fields__}
-    unasked = {"price_cached", "quality", "output_tokens", "ttft", "tokens_per_second", "joules_per_token"}
+    unasked = {
+        "price_cached",
+        "price_cache_write",
+        "quality",
+        "output_tokens",
+        "ttft",
+        "tokens_per_second",
+        "joules_per_token",
+    }
     assert set(CANDIDATE) == fields - unasked
 
 

@@ -16,9 +16,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cel
-
 from ..errors import ConfigError, nearest
+from .evaluator import cel
 
 Schema = Mapping[str, Mapping[str, Any]]
 """Root name -> field -> a sample of its type. In a map, the keys of the sample are always there, others may be."""

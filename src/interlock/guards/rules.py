@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cel
 from msgspec.structs import replace
 
 from ..types import Candidate, Context, Reason, Request
 from .base import Objection, matches
+from .evaluator import cel
 from .expression import Expression, Schema, tokenized
 
 CAPABILITIES = ("tools", "json", "logprobs", "image", "audio", "video", "file")
@@ -30,6 +30,7 @@ SIGNALS: Mapping[str, Any] = {
     "keywords": "",
     "task": "",
     "difficulty": 0.0,
+    "readability": 0.0,
     "shape": "",
     "modality": "",
     "pii": False,
