@@ -197,7 +197,9 @@ class Policy:
 
 
 def _hyper_parameters(part: Any) -> dict[str, Any]:
-    return {name: value for name, value in asdict(part).items() if not name.startswith("_")}
+    """As they are after a round trip through a snapshot: a tuple comes back as a list."""
+    known = {name: value for name, value in asdict(part).items() if not name.startswith("_")}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 
 _ARRAY = 1  # msgpack extension code: dtype, shape and bytes of a numpy array

@@ -18,9 +18,9 @@ from interlock.errors import SnapshotError
 from interlock.estimators import Constant, Logistic, Ridge
 from interlock.learning import fold as fold_module
 from interlock.learning import trust as trust_module
+from interlock.learning import verdicts as verdicts_module
 from interlock.learning.fold import Fold, Without
 from interlock.learning.trust import Trust
-from interlock.learning.verdicts import AGAIN
 from interlock.ledger import Reading, Record, SqliteLedger
 from interlock.policy import Event, Policy
 from interlock.types import Decision, Feedback
@@ -131,40 +131,44 @@ def suspicious() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 10**6), data=st.data())
 def test_going_back_for_liars_leaves_no_trace_of_when_the_learner_ran(
     estimator: Any, seed: int, data: st.DataObject, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories
 ) -> None:
     """Also where what a liar was found out by is withdrawn later, and where the learner is stopped on its way back."""
     draw_sizes(data, suspicious, pages=[4, 16, 64])
-    check_live(data, quarrels(seed, 120), lambda: fresh(estimator_like(estimator)))
+    check_live(data, quarrels(seed, 60), lambda: fresh(estimator_like(estimator)))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 def test_what_a_liar_taught_before_it_was_found_out_is_unlearnt(
     estimator: Any, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories, written: Written
 ) -> None:
-    """The state is that of a fold in which the scores disregarded count nothing; nobody honest is among them."""
-    records = quarrels(1, 300, revoke=False)
+    """Each score disregarded is among those not trusted, however much it counted at first."""
+    records = quarrels(0, 400, revoke=False)
     suspicious.setattr(fold_module, "PAGE", 16)
     suspicious.setattr(fold_module, "APART", 64)
     made = fold(written("l", records), fresh(estimator_like(estimator)))
     found = made.agreement.disregarded()
     assert set(found) == {"x", "y", "z"}
-    assert made.rebuilds == len(made.agreement.verdicts) <= 3
-    first = {t: next(i for i, r in enumerate(records, 1) if isinstance(r, Feedback) and r.tenant == t) for t in found}
-    assert found["x"][0] == first["x"], "it has lied from the start"
-    assert found["z"][0] > first["z"] + 100, "what it said long before it lied still counts"
-    kept = [
-        record
-        for row, record in enumerate(records, 1)
-        if not (isinstance(record, Feedback) and record.tenant in found and row <= found[record.tenant][1])
-        or (isinstance(record, Feedback) and row < found[record.tenant][0])
-    ]
-    believing = fold(written("kept", kept), fresh(estimator_like(estimator)), trust=Trust(earned=False))
-    after = [r for r in records[found["z"][1] :] if isinstance(r, Feedback) and r.tenant in found]
-    assert made.learnt <= believing.learnt - len(after) // 2, "and most of what they gave after that counts nothing"
+    assert made.rebuilds == len(made.agreement.verdicts) <= 4
+    given = {row: record for row, record in enumerate(records, 1) if isinstance(record, Feedback)}
+    first = min(row for row, record in given.items() if record.tenant == "x")
+    assert found["x"][0] == first, "it has lied from the start"
+    assert found["z"][0] > len(records) // 4, "it has not, and what it said then still counts"
+    dropped = [r for row, r in given.items() if r.tenant in found and found[r.tenant][0] <= row <= found[r.tenant][1]]
+    assert made.skipped["not trusted"] >= len(dropped) > 20
+    assert made.learnt + made.skipped["not trusted"] == len(given)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nobody_honest_is_found_out(
+    seed: int, suspicious: pytest.MonkeyPatch, fresh: Fresh, quarrels: Histories, written: Written
+) -> None:
+    made = fold(written("l", quarrels(seed, 300, revoke=False)), fresh())
+    assert "x" in made.agreement.disregarded()
+    assert set(made.agreement.disregarded()) <= {"x", "y", "z"}
 
 
 def test_a_tenant_that_agrees_again_counts_again(
@@ -191,15 +195,15 @@ def test_an_erasure_takes_a_verdict_back_that_rested_on_it(
 def test_liars_that_take_turns_cannot_make_it_fold_without_end(
     make: Any, suspicious: pytest.MonkeyPatch, fresh: Fresh, written: Written
 ) -> None:
-    """A new liar every 40 decisions: the rows folded in all stay within a multiple of the ledger."""
+    """Another one or two every 90 decisions: the rows folded in all stay within a multiple of the ledger."""
     suspicious.setattr(fold_module, "PAGE", 8)
     suspicious.setattr(fold_module, "APART", 32)
     random = np.random.default_rng(0)
     records: list[Record] = []
-    for i in range(1200):
-        liar = i > 60 and i % 3 == 0
+    for i in range(1500):
+        liar = i > 60 and random.random() < 0.4
         vector = random.choice([-1.0, 1.0], size=3)
-        tenant = f"liar{i // 40}" if liar else "acme"
+        tenant = f"liar{i // 90}{random.choice(['a', 'b'])}" if liar else "acme"
         score = 0.5 + (-0.5 if liar else 0.5) * vector[0]
         row = make.decision(str(i), tenant)
         records += [msgspec.structs.replace(row, vector=vector.astype(np.float32)), make.score(str(i), score)]
@@ -207,8 +211,7 @@ def test_liars_that_take_turns_cannot_make_it_fold_without_end(
     made = Fold(fresh())
     made.advance(written("l", records), breathe=lambda: pages.append(made.seq))
     assert 3 <= made.rebuilds <= 20
-    assert len(made.agreement.disregarded()) > made.rebuilds, "those that had to wait are judged together"
-    assert 8 * len(pages) < (1 + AGAIN) * len(records)
+    assert 8 * len(pages) < (1 + verdicts_module.AGAIN) * len(records)
 
 
 @pytest.mark.parametrize("estimator", [Ridge(), Logistic()], ids=repr)
@@ -250,10 +253,20 @@ def monkeypatch_module() -> Any:
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("liars", [False, True])
 def test_without_a_tenant_is_as_if_it_had_never_been(
-    estimator: Any, seed: int, fresh: Fresh, histories: Histories, written: Written
+    estimator: Any,
+    seed: int,
+    liars: bool,
+    suspicious: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: Fresh,
+    histories: Histories,
+    quarrels: Histories,
+    written: Written,
 ) -> None:
-    records = histories(seed, 60)
+    records = quarrels(seed, 150) if liars else histories(seed, 60)
+    monkeypatch.setattr(verdicts_module, "AGAIN", 2)  # so that some have to wait
     decisions_of_x = {record.id for record in records if isinstance(record, Decision) and record.tenant == "x"}
     others = [r for r in records if not ({getattr(r, "id", ""), getattr(r, "decision", "")} & decisions_of_x)]
     others = [r for r in others if not (isinstance(r, Feedback) and r.tenant == "x")]

@@ -11,7 +11,8 @@ import pytest
 
 from interlock.estimators import Ridge
 from interlock.learning.standing import OUTCOME, Score
-from interlock.learning.trust import Agreement, Trust
+from interlock.learning.trust import MEMORY, Agreement, Trust
+from interlock.learning.verdicts import Verdict
 
 K, D, BATCH = 4, 8, 25
 NAMES = [f"c{i}" for i in range(K)]
@@ -71,7 +72,7 @@ def stream(
                 possible.append(quality[i].max())
             given = Score("person", "x" if liar else f"t{random.integers(5)}", NAMES[pick], score, start + i + 1)
             weight = agreement.weight(given)
-            agreement.observe(given, vectors[i], weight)
+            agreement.observe(given, vectors[i])
             if weight:
                 estimator.partial_fit(vectors[i : i + 1], [given.candidate], [score], [weight])
     third, late = len(gained) // 3, len(gained) * 4 // 5
@@ -126,7 +127,7 @@ def scores(agreement: Agreement, tenant: str, sign: float, n: int, seq: int = 0)
     for i in range(n):
         vector = random.choice([-1.0, 1.0], size=2).astype(np.float32)
         given = Score("person", tenant, "c", float(0.5 + 0.5 * sign * vector[0]), seq + i + 1)
-        agreement.observe(given, vector, agreement.weight(given))
+        agreement.observe(given, vector)
     return seq + n
 
 
@@ -159,6 +160,28 @@ def test_a_revocation_takes_back_the_weight_of_its_time() -> None:
     scores(agreement, "x", -1.0, 100, seq)
     assert agreement.weight(Score("person", "x", "c", 1.0, seq + 1)) == 1.0
     assert agreement.weight(Score("person", "x", "c", 1.0, seq + 101)) == 0.0
+
+
+def test_who_is_found_out_is_judged_once_for_as_far_back_as_the_evidence_reaches() -> None:
+    agreement = Agreement(Trust())
+    seq = scores(agreement, "a", 1.0, 2 * MEMORY)
+    assert agreement.verdict("a", seq) is None
+    began, seq = seq + 1, scores(agreement, "x", -1.0, 60, seq)
+    late, seq = seq + 1, scores(agreement, "y", -1.0, 60, seq)
+    verdict = agreement.verdict("y", seq)
+    assert verdict == Verdict(seq, seq, {"x": began, "y": late}), "with all who wait"
+    agreement.verdicts = (verdict,)
+    assert agreement.disregarded() == {"x": [began, seq], "y": [late, seq]}
+    assert agreement.weight(Score("person", "x", "c", 1.0, began)) == 0.0
+    assert agreement.weight(Score(OUTCOME, "x", "c", 1.0, began)) == 1.0
+    seq = scores(agreement, "x", -1.0, 20, seq)
+    assert agreement.verdict("x", seq) is None, "it counts nothing any more; there is nothing new to unlearn"
+    began, seq = seq + 1, scores(agreement, "x", 1.0, 3 * MEMORY, seq)
+    assert agreement.weight(Score("person", "x", "c", 1.0, seq + 1)) == 1.0, "it agrees again"
+    while (verdict := agreement.verdict("x", seq)) is None:
+        seq = scores(agreement, "a", 1.0, 24, seq)
+        seq = scores(agreement, "x", -1.0, 8, seq)
+    assert verdict.since["x"] > began + MEMORY, "what it said long before still counts"
 
 
 def test_the_operator_has_the_last_word() -> None:

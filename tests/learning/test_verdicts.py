@@ -16,7 +16,7 @@ from interlock.learning.verdicts import (
     upheld,
 )
 
-FIRST, SECOND = Verdict(90, {"x": 10, "y": 40}), Verdict(70, {"z": 5})
+FIRST, SECOND = Verdict(90, 30, {"x": 10, "y": 40}), Verdict(70, 24, {"z": 5})
 
 
 def test_what_lies_between_the_first_row_and_the_verdict_counts_nothing() -> None:
@@ -38,10 +38,10 @@ def test_a_verdict_falls_with_a_row_up_to_its_own_and_takes_the_later_ones_with_
 def test_what_is_folded_again_is_bounded_and_so_is_the_number_of_verdicts(steps: list[int]) -> None:
     """Somebody is found out at every opportunity."""
     verdicts: Verdicts = ()
-    row = 0
+    scores = 0
     for step in steps:
-        row += step
-        if affordable(verdicts, row):
-            verdicts = (*verdicts, Verdict(row, {f"x{row}": 1}))
-        assert sum(verdict.row for verdict in verdicts) <= AGAIN * row
-    assert len(verdicts) <= AGAIN + 1 + 5 * row.bit_length()
+        scores += step
+        if affordable(verdicts, scores):
+            verdicts = (*verdicts, Verdict(3 * scores, scores, {f"x{scores}": 1}))
+        assert sum(verdict.scores for verdict in verdicts) <= AGAIN * scores
+    assert len(verdicts) <= AGAIN + 1 + 5 * scores.bit_length()

@@ -61,19 +61,22 @@ class Without(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a page's rows are about: a decision with its vector, and the changes that each of its rows brings."""
+    """What a page's rows are about: a decision with its vector, and the changes that each of its rows brings.
+
+    `fallen` are scores that stood for a while and are left out of the changes, each with the row that took it back.
+    """
 
     decision: Decision
     vector: Vector
     changes: dict[int, list[Change]]
     outcomes: dict[int, Outcome]
+    fallen: dict[Score, int]
 
-
-class Fallen(Exception):
-    """What row `seq` taught was learnt and has to go, which the estimator cannot do."""
-
-    def __init__(self, seq: int) -> None:
-        self.seq = seq
+    def leave_out_what_falls(self) -> None:
+        """Keep only what still stands after the last row."""
+        self.fallen.update((change.score, seq) for seq, of in self.changes.items() for change in of if change.sign < 0)
+        for seq, of in self.changes.items():
+            self.changes[seq] = [change for change in of if change.sign > 0 and change.score not in self.fallen]
 
 
 class FoundOut(Exception):
@@ -115,15 +118,14 @@ class Fold:
         until = reading.head()[0] if until is None else until
         began = self.seq
         if until > began:
+            changed = [self._erased_since(reading, until), self._first_fall(reading, until, breathe)]
             if any(verdict.row > began for verdict in self.agreement.verdicts):
-                self._unlearn(began + 1)  # an advance broke off on its way back to a verdict: that is found again
-            if erased := self._erased_since(reading, until):
-                self._unlearn(erased)
+                changed.append(began + 1)  # an advance broke off on its way to a verdict: that is found again
+            if any(changed):
+                self._unlearn(min(filter(None, changed)))
         while self.seq < until:
             try:
                 self._fold(reading, until, breathe)
-            except Fallen as reason:
-                self._unlearn(reason.seq)
             except FoundOut as reason:
                 self._believe_no_more(reason.verdict)
         return max(until - began, 0)
@@ -194,12 +196,14 @@ class Fold:
     def _keep_point(self) -> None:
         """Remember where one could go back to: few points, the older the sparser."""
         never = self.policy.revocable and not self.trust.earned
-        if never or self.seq - (self._points[-1].seq if self._points else 0) < APART:
+        rows = [point.seq for point in self._points]
+        if never or self.seq - (rows[-1] if rows else 0) < APART:
             return
         self._points.append(self.snapshot(0.0))
-        if len(self._points) > POINTS:
-            gaps = [self._points[i + 1].seq - (self._points[i - 1].seq if i else 0) for i in range(POINTS)]
-            ages = [self.seq - self._points[i].seq for i in range(POINTS)]
+        if len(rows) == POINTS:
+            rows.append(self.seq)
+            gaps = [rows[i + 1] - (rows[i - 1] if i else 0) for i in range(POINTS)]
+            ages = [self.seq - rows[i] for i in range(POINTS)]
             del self._points[min(range(POINTS), key=lambda i: gaps[i] / (ages[i] + APART))]
 
     def _erased_since(self, reading: Reading, until: int) -> int:
@@ -209,43 +213,40 @@ class Fold:
         return min((seq for rows in erased for seq in rows if seq <= self.seq), default=0)
 
     def _fold(self, reading: Reading, until: int, breathe: Callable[[], None] | None) -> None:
-        began = self.seq
-        for page in _pages(reading.rows(since=began, until=until)):
-            known = self._know(reading, page, began, until)
-            try:
-                for row in page:
-                    if row.kind in ("outcome", "feedback"):
-                        self._teach(row.seq, known.get(row.decision, "no such decision"))
-            except FoundOut:
-                self._look_ahead(reading, page[-1].seq, began, until, breathe)
-                raise
+        for page in _pages(reading.rows(since=self.seq, until=until)):
+            known = self._know(reading, page, until)
+            for row in page:
+                if row.kind in ("outcome", "feedback"):
+                    self._teach(row.seq, known.get(row.decision, "no such decision"))
             self.seq = page[-1].seq
             self._keep_point()
             if breathe is not None:
                 breathe()
         self.seq = until
 
-    def _look_ahead(
-        self, reading: Reading, since: int, began: int, until: int, breathe: Callable[[], None] | None
-    ) -> None:
-        """Raises Fallen when a later row takes back what was learnt before `began`, and so what led to a verdict."""
-        if self.policy.revocable or not began:
-            return
-        for page in _pages(reading.rows(since=since, until=until)):
-            self._know(reading, page, began, until)
+    def _first_fall(self, reading: Reading, until: int, breathe: Callable[[], None] | None) -> int:
+        """The first row folded already whose score later rows take back, 0 if none or if the estimator can do that."""
+        folded, first = self.seq, until + 1
+        if self.policy.revocable or not folded:
+            return 0
+        for page in _pages(reading.rows(since=folded, until=until)):
+            about = (known for known in self._know(reading, page, until).values() if isinstance(known, Known))
+            fallen = (score.seq for known in about for score, row in known.fallen.items() if score.seq <= folded < row)
+            first = min([first, *fallen])
             if breathe is not None:
                 breathe()
+        return first if first <= until else 0
 
-    def _know(self, reading: Reading, page: Sequence[Row], began: int, until: int) -> dict[str, Known | str]:
+    def _know(self, reading: Reading, page: Sequence[Row], until: int) -> dict[str, Known | str]:
         """What is known of each decision that a row of the page is about, or why it teaches nothing."""
         ids = list(dict.fromkeys(row.decision for row in page if row.kind in ("outcome", "feedback")))
         rows: dict[str, list[Row]] = {}
         for row in reading.about(ids, until):
             rows.setdefault(row.decision, []).append(row)
         blobs = reading.attachments([row.seq for of in rows.values() for row in of if row.kind == "decision"], "vector")
-        return {id: self._join(of, blobs, began) for id, of in rows.items()}
+        return {id: self._join(of, blobs) for id, of in rows.items()}
 
-    def _join(self, rows: Sequence[Row], blobs: Mapping[int, Mapping[str, bytes]], began: int) -> Known | str:
+    def _join(self, rows: Sequence[Row], blobs: Mapping[int, Mapping[str, bytes]]) -> Known | str:
         known: Known | None = None
         standing: Standing | None = None
         for row in rows:
@@ -262,7 +263,7 @@ class Fold:
                 if "vector" in attached and "vector" not in blobs.get(row.seq, {}):
                     return "erased"
                 vector = vector_of(blobs.get(row.seq, {}).get("vector", b""))
-                known, standing = Known(record, vector, {}, {}), Standing(record)
+                known, standing = Known(record, vector, {}, {}, {}), Standing(record)
             elif known is None or standing is None or not isinstance(record, Outcome | Feedback):
                 continue
             elif not self._left_out(record):
@@ -272,7 +273,7 @@ class Fold:
         if known is None:
             return "no such decision"
         if not self.policy.revocable:
-            _drop_what_falls(known.changes, began)
+            known.leave_out_what_falls()
         return known
 
     def _left_out(self, record: Outcome | Feedback) -> bool:
@@ -295,7 +296,7 @@ class Fold:
                 continue
             weight = self.agreement.weight(score)
             if sign > 0 and self.trust.counts(score):
-                self.agreement.observe(score, known.vector, weight)
+                self.agreement.observe(score, known.vector)
                 if verdict := self.agreement.verdict(score.tenant, seq):
                     raise FoundOut(verdict)
             if weight == 0:
@@ -354,16 +355,6 @@ def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[E
                 ttft=outcome.ttft if single else None,
                 energy=outcome.energy if single else None,
             )
-
-
-def _drop_what_falls(changes: dict[int, list[Change]], began: int) -> None:
-    """Leave only what still stands after the last row. Raises Fallen when something learnt before `began` falls."""
-    fallen = {change.score for of in changes.values() for change in of if change.sign < 0}
-    for seq, of in changes.items():
-        for change in of:
-            if change.sign < 0 and change.score.seq <= began < seq:
-                raise Fallen(change.score.seq)
-        changes[seq] = [change for change in of if change.sign > 0 and change.score not in fallen]
 
 
 def _pages(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -90,9 +90,9 @@ class Trust:
 class Belief(msgspec.Struct):
     """One tenant's agreement: decayed count, means, and (co)variance sums of its scores and of their predictions.
 
-    `since` and `weights` are its history: scores that came to stand after row `since[i]` count `weights[i]`. At row
-    `fell` its weight last fell to `FOUND_OUT`, on evidence that reached back to row `onset`; `marks` are the rows of
-    every (MEMORY / MARKS)-th of the `seen` scores, the last few.
+    `since` and `weights` are its history: scores that came to stand after row `since[i]` count `weights[i]`. `slight`
+    is the present weight before it is cut to nothing. At row `fell` it was last cut to nothing, on evidence that
+    reached back to row `onset`; `marks` are the rows of every (MEMORY / MARKS)-th of the `seen` scores, the last few.
     """
 
     count: float = 0.0
@@ -102,6 +102,7 @@ class Belief(msgspec.Struct):
     variance: float = 0.0
     since: list[int] = msgspec.field(default_factory=list)
     weights: list[float] = msgspec.field(default_factory=list)
+    slight: float = 1.0
     seen: int = 0
     marks: list[int] = msgspec.field(default_factory=list)
     fell: int = 0
@@ -124,10 +125,11 @@ class Belief(msgspec.Struct):
         self.variance = keep * self.variance + away * (predicted - self.predicted)
 
     def weigh(self, weight: float, seq: int) -> None:
-        """From the row after `seq` on its scores count `weight`."""
+        """From the row after `seq` on its scores count `weight`, or nothing when that is slight."""
+        self.slight, weight = weight, weight if weight > FOUND_OUT else 0.0
         if weight == self.latest:
             return
-        if weight <= FOUND_OUT < self.latest:
+        if not weight:
             self.fell, self.onset = seq, self.marks[0]
         self.since.append(seq)
         self.weights.append(weight)
@@ -146,44 +148,47 @@ class Agreement:
 
     def __init__(self, trust: Trust, verdicts: Verdicts = ()) -> None:
         self.trust, self.verdicts = trust, verdicts
+        self.observed = 0
         self._tenants: dict[str, Belief] = {}
         self._predictor: dict[str, Array] = {}
         self._covariance = self._variance = 0.0
 
     def weight(self, score: Score) -> float:
         """Source's weight times tenant's, as of when the score came to stand: a revocation takes back the same."""
-        given = self.trust.sources.get(score.source, self.trust.default)
-        if score.tenant in self.trust.tenants:
-            return given * self.trust.tenants[score.tenant]
-        belief = self._tenants.get(score.tenant)
-        if score.source == OUTCOME:
+        given, belief = self._given(score), self._compared(score)
+        if belief is None or not given:
             return given
-        if disregarded(self.verdicts, score.tenant, score.seq):
-            return 0.0
-        return given if belief is None else given * belief.weight(score.seq)
+        return 0.0 if disregarded(self.verdicts, score.tenant, score.seq) else given * belief.weight(score.seq)
 
     def verdict(self, tenant: str, row: int) -> Verdict | None:
         """Whom to disregard and since when, if this tenant, which gave a score at this row, has been found out.
 
         All who have been found out by then and are not judged yet are judged at once.
         """
-        if not (self._unjudged(tenant) and affordable(self.verdicts, row)):
+        if not (self._unjudged(tenant) and affordable(self.verdicts, self.observed)):
             return None
         since = {name: self._tenants[name].onset for name in sorted(self._tenants) if self._unjudged(name)}
-        return Verdict(row, {name: max(onset, self._judged(name) + 1) for name, onset in since.items()})
+        return Verdict(row, self.observed, {name: max(onset, self._judged(name) + 1) for name, onset in since.items()})
 
-    def observe(self, score: Score, vector: Vector, weight: float) -> None:
-        """A score was learnt: compare it with its prediction, then let it teach the predictor with its weight."""
+    def observe(self, score: Score, vector: Vector) -> None:
+        """A score was learnt: compare it with its prediction, then let it teach the predictor.
+
+        There a tenant that counts nothing still has the little weight that its slope gives it: else one that is
+        suspected wrongly, in the majority even, could never bring the predictions round.
+        """
         if not self.trust.earned or not np.isfinite(vector).all():
             return
+        self.observed += 1
         inputs = np.append(vector.astype(np.float64), 1.0)
         known = self._predictor.get(score.candidate)
         if known is None or known.shape != inputs.shape:
             known = np.zeros_like(inputs)
             known[-1] = 0.5
         predicted = min(max(float(known @ inputs), 0.0), 1.0)
-        if score.source != OUTCOME and score.tenant not in self.trust.tenants:
-            self._compare(score, predicted)
+        weight = self._given(score)
+        if (belief := self._compared(score)) is not None:
+            weight *= 0.0 if disregarded(self.verdicts, score.tenant, score.seq) else belief.slight
+            self._compare(belief, score, predicted)
         step = RATE * min(weight, 1.0) * (score.score - predicted) / float(1.0 + inputs @ inputs)
         self._predictor[score.candidate] = known + step * inputs
 
@@ -197,27 +202,41 @@ class Agreement:
 
     def _unjudged(self, tenant: str) -> bool:
         belief = self._tenants.get(tenant)
-        return belief is not None and belief.latest <= FOUND_OUT and belief.fell > self._judged(tenant)
+        return belief is not None and not belief.latest and belief.fell > self._judged(tenant)
 
     def _judged(self, tenant: str) -> int:
         return judged_up_to(self.verdicts, tenant)
 
-    def _compare(self, score: Score, predicted: float) -> None:
-        belief = self._tenants.setdefault(score.tenant, Belief())
-        before = belief.covariance, belief.variance
-        belief.observe(score.score, predicted, score.seq)
-        self._covariance += belief.covariance - before[0]
-        self._variance += belief.variance - before[1]
-        belief.weigh(self._earned(belief), score.seq)
+    def _given(self, score: Score) -> float:
+        """What the operator lets it count."""
+        given = self.trust.sources.get(score.source, self.trust.default)
+        return given * self.trust.tenants.get(score.tenant, 1.0)
 
-    def _earned(self, belief: Belief) -> float:
-        others = max(self._variance - belief.variance, 0.0)
-        confirmed = (self._covariance - belief.covariance) / (others + PATIENCE)
+    def _compared(self, score: Score) -> Belief | None:
+        """The belief that such a score is weighed by; None when the operator or nobody says what it counts."""
+        if not self.trust.earned or score.source == OUTCOME or score.tenant in self.trust.tenants:
+            return None
+        return self._tenants.get(score.tenant, Belief())
+
+    def _compare(self, belief: Belief, score: Score, predicted: float) -> None:
+        """Weigh the tenant by what all others say that count at all."""
+        self._tenants[score.tenant] = belief
+        covariance, variance = self._covariance, self._variance
+        if belief.latest:
+            covariance, variance = covariance - belief.covariance, max(variance - belief.variance, 0.0)
+        belief.observe(score.score, predicted, score.seq)
+        belief.weigh(self._earned(belief, covariance, variance), score.seq)
+        if belief.latest:
+            covariance, variance = covariance + belief.covariance, variance + belief.variance
+        self._covariance, self._variance = covariance, variance
+
+    def _earned(self, belief: Belief, covariance: float, others: float) -> float:
+        """The weight that a tenant's slope earns among others with these sums of covariance and variance."""
+        confirmed = covariance / (others + PATIENCE)
         outnumbered = others / max(belief.variance, others, 1e-12)
         slope = (belief.covariance + PATIENCE) / (belief.variance + PATIENCE)
         doubt = min(max(confirmed, 0.0), 1.0) * outnumbered * min(max(1.0 - 2.0 * slope, 0.0), 1.0)
-        weight = 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
-        return weight if weight > FOUND_OUT else 0.0
+        return 1.0 - math.floor(doubt * STEPS + 0.5) / STEPS
 
     def state(self) -> dict[str, Any]:
         predictor = {name: weights.tobytes() for name, weights in self._predictor.items()}
@@ -226,6 +245,7 @@ class Agreement:
             "tenants": msgspec.to_builtins(self._tenants),
             "predictor": predictor,
             "sums": sums,
+            "observed": self.observed,
             "verdicts": msgspec.to_builtins(self.verdicts),
         }
 
@@ -233,5 +253,6 @@ class Agreement:
         self._tenants = msgspec.convert(state.get("tenants", {}), dict[str, Belief])
         self._predictor = {name: np.frombuffer(data, np.float64) for name, data in state.get("predictor", {}).items()}
         self._covariance, self._variance = state.get("sums", (0.0, 0.0))
+        self.observed = state.get("observed", 0)
         self.verdicts = msgspec.convert(state.get("verdicts", ()), Verdicts)
         return self

@@ -5,8 +5,9 @@ were found out, and from which row on their scores are taken to count nothing; t
 before that row, knowing the verdict. Verdicts are found in order, each in the state that the earlier ones lead to, and
 each by the rows up to its own: when a row that led to one is withdrawn, it falls, and so do all found after it.
 
-What is folded again is at most `AGAIN` times the ledger, however many liars take turns: a verdict has to wait until the
-ledger is long enough to pay for it. So verdicts become rarer as it grows, and few are ever kept.
+What is folded again is at most `AGAIN` times the ledger, however many liars take turns: a verdict has to wait until
+the ledger is long enough to pay for it. So verdicts become rarer as it grows, and few are ever kept. Its length is
+counted in scores, since there are rows also of those whose scores are left out.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ AGAIN = 4
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Found at row `row`: what the tenants gave from row `since[tenant]` up to it counts nothing."""
+    """Found at row `row`, after `scores` scores: what the tenants gave from `since[tenant]` to `row` counts nothing."""
 
     row: int
+    scores: int
     since: Mapping[str, int]
 
     @property
@@ -44,12 +46,12 @@ def judged_up_to(verdicts: Verdicts, tenant: str) -> int:
     return max((v.row for v in verdicts if tenant in v.since), default=0)
 
 
-def affordable(verdicts: Verdicts, row: int) -> bool:
-    """Whether a verdict at this row leaves all work done for verdicts below `AGAIN` ledgers of this length.
+def affordable(verdicts: Verdicts, scores: int) -> bool:
+    """Whether a verdict after so many scores leaves all work done for verdicts below `AGAIN` ledgers of this length.
 
     Each is charged the whole ledger up to it: where points to go back to are lost, that is what it costs.
     """
-    return sum(v.row for v in verdicts) + row <= AGAIN * row
+    return sum(v.scores for v in verdicts) + scores <= AGAIN * scores
 
 
 def upheld(verdicts: Verdicts, row: int) -> Verdicts:
