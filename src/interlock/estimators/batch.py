@@ -7,7 +7,12 @@ any batching of the same order gives a bit-identical state. A request never trai
 
 A candidate with fewer than `least` rows is placed rather than trained: its logit is one offset and a mixture of the
 trained candidates' logits, fitted to its own rows with a prior that says it is like the others on average. So a new
-candidate needs some 50 answers and no training. Before anything is trained, a prediction is the candidate's mean.
+candidate needs some 50 answers and no training: on RouterBench, frontiers with one of 11 models placed by 50 answers
+are 0.05 to 0.3 points of AIQ below those trained on all of its answers, by estimator, and 1.4 in the worst case (a
+model on which the frontier rests). Before anything is trained, a prediction is the candidate's mean.
+
+A deviation is that of the expected score, not of a score: how far the mean of many such answers may be from the
+prediction, for want of rows.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Logistic(Estimator):
         """The posterior's mode and its curvature on all rows at once, instead of one filter step a cell.
 
         Nothing is forgotten. The prior is drawn from the table as well: its centre is the regression of the rows' mean
-        score, its width the one of `_WIDTHS` under which the table is likeliest. Events learnt later go on from it.
+        score, its widths those of `_WIDTHS` under which the table is likeliest. Events learnt later go on from it.
         """
         x, cells = table(vectors, candidates, scores)
         known = np.isfinite(cells)
@@ -180,8 +180,12 @@ def fitted(z: Array, cells: Array, known: NDArray[np.bool_], prior: Belief) -> l
     # How often candidates succeed on a row is one observation of it: they fail together.
     mean = scores.sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
     spread = np.diagonal(prior.covariance)
-    precision = 1.0 / (spread * np.append(1.0, np.full(len(spread) - 1, _width(z, mean[:, 0], spread))))
-    centre = modes(z, mean, np.ones_like(mean), prior.mean[:, None], precision)
+    shared, level = _precision(z, mean - mean.mean(), float(mean.mean()), spread), np.ones_like(mean)
+    centre = modes(z, mean, level, prior.mean[:, None], shared)
+    # Where candidates contradict each other their mean tells nothing, yet each may have much of its own: the wider.
+    left = weights * (scores - 0.5 * (1.0 + np.tanh(0.5 * (z @ centre))))
+    left -= weights * left.sum(axis=0) / np.maximum(weights.sum(axis=0), 1.0)
+    precision = np.minimum(shared, _precision(z, left, float(mean.mean()), spread))
     each = modes(z, scores, weights, centre, precision)
     return [
         Belief(*_polished(z, scores[:, c], weights[:, c], each[:, c], centre[:, 0], precision))
@@ -217,23 +221,22 @@ def _polished(
     return w + covariance @ (z.T @ (weights * (scores - chance)) - precision * (w - centre)), covariance
 
 
-def _width(z: Array, mean: Array, spread: Array) -> float:
-    """The width under which the rows' mean scores are likeliest, by the linear model's evidence in closed form.
+def _precision(z: Array, left: Array, rate: float, spread: Array) -> Array:
+    """Of each column, (d,), at the width under which what is left (n, m) of scores is likeliest.
 
+    By the evidence of the linear model, in closed form; `rate` is the mean score.
     Source: MacKay, Bayesian Interpolation, Neural Computation 4 (1992).
     """
-    rate = float(np.clip(mean.mean(), 0.02, 0.98))
-    noise = max(float(mean.var()), 1e-4)  # of a mean score about its expectation, while nothing is explained
-    logit = (mean - rate) / (rate * (1.0 - rate))
-    noise /= (rate * (1.0 - rate)) ** 2
-    directions, values, _ = np.linalg.svd(z[:, 1:] * np.sqrt(spread[1:]), full_matrices=False)
-    along = (directions.T @ logit) ** 2
-    rest = max(float(logit @ logit - along.sum()), 0.0)
+    slope = np.clip(rate, 0.02, 0.98) * (1.0 - np.clip(rate, 0.02, 0.98))  # of a score in the logit
+    directions, sizes, _ = np.linalg.svd(z[:, 1:] * (slope * np.sqrt(spread[1:])), full_matrices=False)
+    along = (directions.T @ left) ** 2
+    rest = np.maximum((left**2).sum(axis=0) - along.sum(axis=0), 0.0)
+    noise = np.maximum((left**2).mean(axis=0), 1e-6)
     likely = []
     for width in _WIDTHS:
-        variance = width * values**2 + noise
-        likely.append(-np.log(variance / noise).sum() - (along / variance).sum() - rest / noise)
-    return _WIDTHS[int(np.argmax(likely))]
+        variance = width * (sizes**2)[:, None] + noise
+        likely.append(-np.log(variance / noise).sum() - (along / variance).sum() - (rest / noise).sum())
+    return np.asarray(1.0 / (spread * np.append(1.0, np.full(len(spread) - 1, _WIDTHS[int(np.argmax(likely))]))))
 
 
 def _copied(parts: Sequence[Any]) -> list[Any]:
