@@ -15,6 +15,7 @@ import pytest
 from interlock.errors import LedgerError, SnapshotError
 from interlock.estimators import Ridge
 from interlock.exploration import sample
+from interlock.learning import learner as learner_module
 from interlock.learning.fold import Fold
 from interlock.learning.learner import Learner
 from interlock.ledger import Reading, Record, SqliteLedger
@@ -221,6 +222,19 @@ def test_another_estimator_learns_from_the_start(ledger: SqliteLedger, fresh: Fr
     whole.advance(ledger)
     assert router.served[-1][0].state() == whole.policy.state()
     changed.stop()
+
+
+def test_the_first_events_may_cost_more_of_a_core(
+    ledger: SqliteLedger, fresh: Fresh, histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner(ledger, fresh(), Router(), interval=0.01)
+    assert learner._rest(0.2, 0) == pytest.approx(0.2)  # half of a core
+    assert learner._rest(0.0, 0) == 0.01
+    put_all(ledger, histories(0, 20))
+    learner.step()
+    monkeypatch.setattr(learner_module, "YOUNG", 1)
+    assert learner._rest(0.2, 0) == pytest.approx(1.8)  # a tenth
+    assert learner._rest(0.0, 3) == pytest.approx(0.08)
 
 
 def test_a_failing_fold_is_told_and_the_thread_goes_on(

@@ -28,6 +28,8 @@ log = logging.getLogger("interlock.learner")
 
 BREATH = 0.0005  # seconds between pages, so that the event loop gets Python's lock in between
 SHARE = 0.1  # of one core at most: requests come first, so a costly snapshot is published less often
+EAGER = 0.5  # instead, until YOUNG events are learnt: the first ones change a policy most, and waiting costs quality
+YOUNG = 10_000
 LAST_GOOD = "last_good"
 
 
@@ -184,7 +186,7 @@ class Learner:
 
     def _work(self) -> None:
         failures, spent = 0, 0.0
-        while not self._stop.wait(max(self._interval * min(2**failures, 64), spent * (1.0 / SHARE - 1.0))):
+        while not self._stop.wait(self._rest(spent, failures)):
             began = time.thread_time()
             try:
                 self.step()
@@ -209,6 +211,11 @@ class Learner:
             self._error = text
             if self._served is not None and not self._served[2] and not self._pin:
                 self._serve(*self._served[:2], LAST_GOOD)
+
+    def _rest(self, spent: float, failures: int) -> float:
+        """Seconds until the next step, after one that took `spent` seconds of a core and `failures` in a row."""
+        share = EAGER if self._fold.learnt < YOUNG else SHARE
+        return max(self._interval * min(1 << failures, 64), spent * (1.0 / share - 1.0))
 
     def _breathe(self) -> None:
         if self._stop.wait(BREATH):
