@@ -33,7 +33,10 @@ BELOW: dict[str, set[str]] = {
     "execution": NOUNS | {"providers", "guards"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
+    "identity": NOUNS,
+    "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
+    | {"identity"}
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
@@ -62,6 +65,7 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
+    | {"identity", "admission"}
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from interlock.gateway import embed
-from interlock.gateway.keys import Key, Keys
 from interlock.learning.learner import Learner
 from interlock.ledger import Reading
 
-from .conftest import Running, Script, Start
+from .conftest import Running, Script, Start, keys
 
-KEYS = Keys([Key("acme", "sk-a"), Key("other", "sk-b"), Key("ops", "sk-o", operator=True)])
+KEYS = keys(("sk-a", "acme", "viewer"), ("sk-b", "other", "viewer"), ("sk-o", "ops", "operator"))
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -275,7 +274,7 @@ async def test_a_tenant_sees_only_its_own(start: Start) -> None:
 @pytest.mark.parametrize("path", ["/v1/pool", "/v1/curve", "/v1/config"])
 async def test_operators_paths(start: Start, path: str) -> None:
     async with start(keys=KEYS) as gateway:
-        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 404
+        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 403
         assert (await gateway.client.get(path, headers=bearer("sk-o"))).status_code == 200
 
 

@@ -37,11 +37,14 @@ class Chat:
 
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
-        tenant = service.keys.tenant(exchange.headers.get(b"authorization", b""))
-        parsed = parse.chat(exchange.body, exchange.headers, tenant, service.models)
+        caller = service.identify(exchange.headers)
+        parsed = parse.chat(exchange.body, exchange.headers, caller.tenant, service.models)
         identity = b"x-interlock-id: %b\r\n" % parsed.request.id.encode()
+        lease = run = None
         try:
-            run = await service.router.start(parsed.request)
+            lease = await service.admit(caller, parsed.request)
+            identity += lease.headers
+            run = await service.router.start(lease.request)
             try:
                 await (self._stream if parsed.request.stream else self._whole)(exchange, parsed, run, identity)
             finally:
@@ -52,6 +55,9 @@ class Chat:
             log.exception("request %s failed", parsed.request.id, exc_info=error)
             problem = f"an internal error; the server's log has the details under {parsed.request.id}"
             _give_error(exchange, InterlockError(problem), identity)
+        finally:
+            if lease is not None:
+                lease.settle(None if run is None else run.outcome)
 
     async def _whole(self, exchange: Exchange, parsed: parse.Parsed, run: Run, identity: bytes) -> None:
         raw = b""

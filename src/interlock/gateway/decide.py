@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..admission import stamped
 from . import explain, parse
 from .exchange import Exchange
 
@@ -24,7 +25,7 @@ class Decide:
 
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
-        tenant = service.keys.tenant(exchange.headers.get(b"authorization", b""))
-        parsed = parse.chat(exchange.body, exchange.headers, tenant, service.models)
-        (decision,) = service.router.decide([parsed.request])
+        caller = service.identify(exchange.headers)
+        parsed = parse.chat(exchange.body, exchange.headers, caller.tenant, service.models)
+        (decision,) = service.router.decide([stamped(parsed.request, caller)])
         exchange.respond(200, msgspec.json.encode(explain.decision(decision, quoting=True)))

@@ -41,7 +41,7 @@ class Embeddings:
         return Encoder.load()
 
     async def __call__(self, exchange: Exchange) -> None:
-        self._service.keys.tenant(exchange.headers.get(b"authorization", b""))
+        self._service.identify(exchange.headers)
         body = parse.convert(parse.document(exchange.body), EmbeddingsBody)
         if body.model != MODEL:
             raise NotFound(

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..errors import NotFound, RequestError, SnapshotError, nearest
+from ..identity import Identity
 from ..ledger import records
 from ..ledger.records import KINDS
 from . import curve, explain, parse, pool
@@ -26,12 +27,12 @@ MOST_ROWS = 1000
 
 
 async def models(service: Service, request: Request) -> Any:
-    service.keys.tenant(_key(request))
+    caller(service, request)
     return {"object": "list", "data": list(service.models.values())}
 
 
 async def model(service: Service, request: Request) -> Any:
-    service.keys.tenant(_key(request))
+    caller(service, request)
     name = request.path_params["name"]
     if name not in service.models:
         problem = f"model {name!r} does not exist; {nearest(name, list(service.models))}"
@@ -41,7 +42,7 @@ async def model(service: Service, request: Request) -> Any:
 
 async def one_decision(service: Service, request: Request) -> Any:
     """The decision, how it went, what was said of it; `prompt` and `answer` only where they are kept."""
-    tenant, name = service.keys.scope(_key(request)), request.path_params["id"]
+    tenant, name = caller(service, request).scope, request.path_params["id"]
     case = await service.router.ledger.explain(name)
     if tenant is not None and case.decision.tenant != tenant:
         raise NotFound(f"no decision {name!r} in the ledger", param="id")
@@ -57,7 +58,7 @@ async def one_decision(service: Service, request: Request) -> Any:
 
 async def recent_rows(service: Service, request: Request) -> Any:
     """`limit` rows below `before`, newest first; `kind` selects. `next` is the `before` of the next page, or null."""
-    tenant = service.keys.scope(_key(request))
+    tenant = caller(service, request).scope
     limit = _number(request, "limit", 50, 1, MOST_ROWS)
     before = _number(request, "before", 1 << 62, 1, 1 << 62)
     kind = request.query_params.get("kind")
@@ -80,11 +81,11 @@ async def recent_rows(service: Service, request: Request) -> Any:
 
 
 async def events(service: Service, request: Request) -> Any:
-    return stream(service.hub.listen(service.keys.scope(_key(request))))
+    return stream(service.hub.listen(caller(service, request).scope))
 
 
 async def the_pool(service: Service, request: Request) -> Any:
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     candidates, breakers = service.router.plan.candidates, service.breakers()
 
     def look(history: History) -> Any:
@@ -94,25 +95,25 @@ async def the_pool(service: Service, request: Request) -> Any:
 
 
 async def the_curve(service: Service, request: Request) -> Any:
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     points = _number(request, "points", 40, 1, 400)
     utility = service.router.served.policy.objective.utility
     return await service.look(lambda history: curve.curve(history.scored(), utility, points))
 
 
 async def config(service: Service, request: Request) -> Any:
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     return service.config()
 
 
 async def learner(service: Service, request: Request) -> Any:
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     return service.learner.status()
 
 
 async def rollback(service: Service, request: Request) -> Any:
     """Pin the snapshot named in `{"version": ...}`: it serves, and stays, until `resume`."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     version = parse.document(await request.body() or b"{}").get("version")
     if not isinstance(version, str):
         raise RequestError('version: send {"version": "<snapshot>"}', param="version")
@@ -125,7 +126,7 @@ async def rollback(service: Service, request: Request) -> Any:
 
 async def resume(service: Service, request: Request) -> Any:
     """Serve the newest snapshot again."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     await asyncio.to_thread(service.learner.resume)
     return service.learner.status()
 
@@ -145,8 +146,9 @@ async def metrics(service: Service, request: Request) -> Any:
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _key(request: Request) -> bytes:
-    return request.headers.get("authorization", "").encode("latin-1")
+def caller(service: Service, request: Request) -> Identity:
+    """Raises `Unauthorized`."""
+    return service.identify(dict(request.headers.raw))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:

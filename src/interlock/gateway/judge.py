@@ -36,7 +36,7 @@ class Judge:
         self._service = service
 
     async def __call__(self, exchange: Exchange) -> None:
-        tenant = self._service.keys.scope(exchange.headers.get(b"authorization", b""))
+        tenant = self._service.identify(exchange.headers).scope
         body = parse.convert(parse.document(exchange.body), FeedbackBody)
         _check(body)
         feedback = Feedback(

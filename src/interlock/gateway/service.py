@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+from ..admission import Lease
 from ..errors import NotFound
+from ..identity import Identity
 from ..learning.learner import Learner
 from ..ledger import Record, SqliteLedger
 from ..router import Router
-from ..types import Decision, Feedback, Outcome
+from ..types import Decision, Feedback, Outcome, Request
 from . import explain
+from .door import Door
 from .front import Front
 from .gauges import Gauges
 from .history import WINDOW, History
 from .hub import Hub
-from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
 from .tap import Tap
@@ -49,16 +52,26 @@ class Service:
     def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
         self.router, self.front = router, front
         self.metrics, self.hub = Metrics(), Hub()
+        self.door = Door(front, self.metrics.admission)
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
         self._open: dict[str, str] = {}  # decisions under way -> tenant, since an outcome does not say whose it is
         self._problem = "starting"
+        self.watched: Path | None = None
+        """The configuration file, where there is one."""
         self.metrics.watch(Gauges(self))
 
-    @property
-    def keys(self) -> Keys:
-        return self.front.keys
+    def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Whose request this is, by its headers (names in lower case). Raises `Unauthorized`."""
+        return self.door.identify(headers)
+
+    async def admit(self, identity: Identity, request: Request) -> Lease:
+        """Set aside what the request may cost; settle the lease in any case.
+
+        Raises `OverBudget`, `Throttled`, `CounterUnreachable`.
+        """
+        return await self.door.admit(identity, request)
 
     @property
     def models(self) -> Catalogue:
@@ -73,6 +86,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
+        await self.door.open(self.router.ledger)
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
         self._problem = ""
         return self
@@ -81,7 +95,13 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.door.close()
         await self.router.close()
+
+    async def adopt(self, front: Front) -> None:
+        """Serve by another configuration from now on. Raises `LedgerError`."""
+        await self.door.adopt(front)
+        self.front = front
 
     def drain(self) -> None:
         """No new work should come: not ready any more, and pages that listen are let go."""

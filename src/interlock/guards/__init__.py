@@ -13,6 +13,7 @@ from ..types import Candidate, Context, Estimate, Reason
 from .access import Access
 from .addressed import Addressed
 from .base import EstimateGuard, Guard, Objection
+from .budget import BudgetGuard, WorstCase
 from .capability import CapabilityGuard
 from .health import Board, Health
 from .limits import LimitsGuard
@@ -99,6 +100,7 @@ __all__ = [
     "Access",
     "Addressed",
     "Board",
+    "BudgetGuard",
     "CapabilityGuard",
     "EstimateGuard",
     "Guard",
@@ -110,4 +112,5 @@ __all__ = [
     "Rules",
     "Standing",
     "Trust",
+    "WorstCase",
 ]
