@@ -28,6 +28,8 @@
     ├── LedgerError            the operator
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
     │   └── LedgerClosed       nobody: the process is going down
+    ├── KeyStoreError          the operator: the database of virtual keys cannot be used
+    ├── KeySetError            the operator: the keys of an issuer of tokens cannot be fetched
     ├── SnapshotError          the learner: fall back to the last good snapshot
     └── WeightsError           the operator: a weight file is missing, damaged or of another version
 
@@ -174,12 +176,13 @@ def _per(window: str) -> str:
 class Throttled(InterlockError):
     """A rate is exceeded: `limited` says which. `headers` are ready lines for the response."""
 
-    status, code = 429, "rate_limit_exceeded"
+    status, code, kind = 429, "rate_limit_exceeded", "rate_limit_error"
 
     def __init__(
         self, *, scope: str, name: str, limited: str, limit: int, retry_after: float, headers: bytes = b""
     ) -> None:
-        self.retry_after, self.headers, self.kind = retry_after, headers, limited
+        self.retry_after, self.headers = retry_after, headers
+        self.details = {"limit": {"scope": scope, "name": name, "of": limited, "most": limit}}
         what = f"{limit} streamed answers open at once" if limited == "streams" else f"{limit} {limited} a minute"
         super().__init__(f"{scope} {name!r} is at its limit of {what}; try again in {retry_after:.3g} s")
 
@@ -274,6 +277,16 @@ class LedgerCorrupt(LedgerError):
 
 class LedgerClosed(LedgerError):
     status, code = 503, "shutting_down"
+
+
+class KeyStoreError(InterlockError):
+    code = "key_store_error"
+
+
+class KeySetError(InterlockError):
+    """The public keys of an issuer of tokens cannot be had. Those fetched before go on serving."""
+
+    code = "key_set_error"
 
 
 class SnapshotError(InterlockError):

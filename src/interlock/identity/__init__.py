@@ -4,7 +4,7 @@ from .allowance import UNLIMITED, Allowance, Budget, RateLimits, misfit
 from .identity import NOBODY, RANK, Identity, Role
 from .keyring import Keyring, presented
 from .signed import Claims, SignedTokens
-from .store import KeyStore, KeyStoreError, Loaded, SqliteKeys
+from .store import KeyStore, Loaded, SqliteKeys
 from .virtual import VirtualKey, digest, mint
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "Claims",
     "Identity",
     "KeyStore",
-    "KeyStoreError",
     "Keyring",
     "Loaded",
     "RateLimits",

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..errors import InterlockError
+from ..errors import KeySetError
 from .signed import SignedTokens
 
 log = logging.getLogger("interlock.identity")
@@ -30,13 +30,9 @@ EVERY = 600.0  # seconds between fetches
 AFTER_A_MISS = 10.0  # seconds at least: whoever sends tokens of unknown keys must not make us hammer the issuer
 
 
-class NoKeySet(InterlockError):
-    """The issuer's keys cannot be had. Those fetched before go on serving."""
-
-
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        raise NoKeySet(f"it redirects ({code}); give the address of the key set itself")
+        raise KeySetError(f"it redirects ({code}); give the address of the key set itself")
 
 
 async def keeping_fresh(current: Callable[[], SignedTokens | None], look: float = 1.0) -> None:
@@ -56,12 +52,12 @@ async def refresh(tokens: SignedTokens) -> None:
     """Fetch once; those fetched before stay when it fails."""
     try:
         tokens.adopt(await asyncio.to_thread(fetch, tokens.url))
-    except InterlockError as error:
+    except KeySetError as error:
         log.error("the issuer's keys were not fetched from %s: %s", tokens.url, error)
 
 
 def fetch(url: str) -> dict[str, Any]:
-    """The usable keys by id. Raises `NoKeySet`."""
+    """The usable keys by id. Raises `KeySetError`."""
     import jwt
 
     check(url)
@@ -70,33 +66,33 @@ def fetch(url: str) -> dict[str, Any]:
         with opener.open(url, timeout=PATIENCE) as response:
             content = response.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise NoKeySet(f"it is larger than {LARGEST} bytes")
+            raise KeySetError(f"it is larger than {LARGEST} bytes")
         listed = msgspec.json.decode(content)["keys"]
         found = {}
         for entry in listed:
             if isinstance(entry, Mapping) and entry.get("use", "sig") == "sig" and entry.get("kty") != "oct":
                 found[str(entry.get("kid", ""))] = jwt.PyJWK(dict(entry)).key
     except (OSError, HTTPException, msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError) as error:
-        raise NoKeySet(f"{type(error).__name__}: {error}") from error
+        raise KeySetError(f"{type(error).__name__}: {error}") from error
     except jwt.PyJWTError as error:
-        raise NoKeySet(f"a key cannot be read: {error}") from error
+        raise KeySetError(f"a key cannot be read: {error}") from error
     if not found:
-        raise NoKeySet("it holds no public key for signatures")
+        raise KeySetError("it holds no public key for signatures")
     return found
 
 
 def check(url: str) -> None:
-    """Raises `NoKeySet` for an address that must not be asked."""
+    """Raises `KeySetError` for an address that must not be asked."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.username or parts.password:
-        raise NoKeySet("its address holds credentials")
+        raise KeySetError("its address holds credentials")
     try:
         infos = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
         addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
     except (OSError, ValueError) as error:
-        raise NoKeySet(f"its host {host!r} cannot be resolved: {error}") from error
+        raise KeySetError(f"its host {host!r} cannot be resolved: {error}") from error
     if any(address.is_link_local or address.is_multicast or address.is_unspecified for address in addresses):
-        raise NoKeySet(f"its host {host!r} is a link-local address")
+        raise KeySetError(f"its host {host!r} is a link-local address")
     if parts.scheme != "https" and not (parts.scheme == "http" and all(a.is_loopback for a in addresses)):
-        raise NoKeySet("it must be https; plain http is for this machine only")
+        raise KeySetError("it must be https; plain http is for this machine only")

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ..errors import InterlockError, NotFound
+from ..errors import KeyStoreError, NotFound
 from .virtual import VirtualKey
 
 
@@ -40,12 +40,6 @@ class KeyStore(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-class KeyStoreError(InterlockError):
-    """The operator's turn: the database of keys cannot be used."""
-
-    code = "key_store_error"
 
 
 SCHEMA = """
