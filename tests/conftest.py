@@ -18,8 +18,7 @@ import pytest
 
 from interlock.assembly import from_settings
 from interlock.config import Document, Settings, from_document
-from interlock.lab.process import Gateway
-from interlock.lab.process import free_port
+from interlock.lab.process import Gateway, free_port
 from interlock.lab.process import gateway as running_gateway
 from interlock.providers import Call, Chunks
 from interlock.router import Router

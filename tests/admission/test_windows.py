@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.admission import spans
-from interlock.admission.headers import rate_headers
 from interlock.admission.counter import Rate
+from interlock.admission.headers import rate_headers
 from interlock.types import new_id, time_of
 
 
