@@ -57,8 +57,8 @@ def bearer(name: str) -> dict[str, str]:
     return {"authorization": f"Bearer {SECRETS[name]}"}
 
 
-async def client(http: httpx.AsyncClient, url: str, seen: list[int]) -> None:
-    """Ask until the budget is used up, or the gateway is gone. A reservation of somebody else is waited for."""
+async def client(http: httpx.AsyncClient, url: str, seen: list[int], patient: bool) -> None:
+    """Ask until the budget is used up, or the gateway is gone. Who is `patient` waits for reservations of others."""
     body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": len(seen) % 2 == 0}
     with contextlib.suppress(httpx.TransportError):
         while True:
@@ -66,7 +66,7 @@ async def client(http: httpx.AsyncClient, url: str, seen: list[int]) -> None:
             seen.append(answer.status_code)
             if answer.status_code == 429:
                 budget = answer.json()["error"]["budget"]
-                if budget["used_usd"] + budget["needed_usd"] > budget["limit_usd"]:
+                if not patient or budget["used_usd"] + budget["needed_usd"] > budget["limit_usd"]:
                     return
                 await asyncio.sleep(0.02)
 
@@ -75,7 +75,7 @@ async def fire(urls: list[str], kill: Gateway | None = None, after: int = 0) -> 
     """64 clients over the gateways; `kill` is killed once `after` answers were given."""
     seen: list[int] = []
     async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=CLIENTS)) as http:
-        clients = [asyncio.create_task(client(http, urls[i % len(urls)], seen)) for i in range(CLIENTS)]
+        clients = [asyncio.create_task(client(http, urls[i % len(urls)], seen, kill is None)) for i in range(CLIENTS)]
         if kill is not None:
             while seen.count(200) < after:
                 await asyncio.sleep(0.005)
