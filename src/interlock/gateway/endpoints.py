@@ -19,6 +19,7 @@ from ..ledger.records import KINDS
 from . import curve, explain, parse, pool
 from .app import Endpoint, stream
 from .history import History
+from .keys import presented
 from .latest import latest
 from .service import Service
 
@@ -146,7 +147,7 @@ async def metrics(service: Service, request: Request) -> Any:
 
 
 def _key(request: Request) -> bytes:
-    return request.headers.get("authorization", "").encode("latin-1")
+    return presented(dict(request.headers.raw))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
