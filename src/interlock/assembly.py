@@ -17,7 +17,20 @@ from .errors import ConfigError
 from .estimators import ESTIMATORS
 from .execution import STRATEGIES, Cascade, Executor, Fallback, Strategy
 from .exploration import EXPLORATIONS
-from .guards import Access, Addressed, Board, CapabilityGuard, Dialect, Guard, Guards, Health, LimitsGuard, Rule, Rules, Trust
+from .guards import (
+    Access,
+    Addressed,
+    Board,
+    CapabilityGuard,
+    Dialect,
+    Guard,
+    Guards,
+    Health,
+    LimitsGuard,
+    Rule,
+    Rules,
+    Trust,
+)
 from .learning.learner import Learner
 from .learning.trust import Trust as JudgeTrust
 from .ledger import SqliteLedger

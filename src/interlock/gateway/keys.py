@@ -44,7 +44,8 @@ class Keys:
         scheme, _, secret = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not secret:
             raise Unauthorized(
-                "send a key: the header 'Authorization: Bearer <key>' (or 'x-api-key: <key>') is missing", code="missing_api_key"
+                "send a key: the header 'Authorization: Bearer <key>' (or 'x-api-key: <key>') is missing",
+                code="missing_api_key",
             )
         holder = self._holders.get(_digest(secret.strip()))
         if holder is None:

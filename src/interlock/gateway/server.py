@@ -11,11 +11,13 @@ import uvicorn
 
 from . import app, endpoints
 from .chat import Answering
+from .count_tokens import CountTokens
 from .decide import Decide
 from .dialects import Chat, Completions, Messages
 from .embed import Embeddings
 from .judge import Judge
 from .protocol import Connection, HttpLimits, Routes
+from .respond import Responding
 from .service import Service
 
 SWEEP_EVERY = 10  # uvicorn ticks of 0.1 s
@@ -67,6 +69,8 @@ def build(
     hot: Routes = {
         b"/v1/chat/completions": ("chat", Answering(service, Chat())),
         b"/v1/messages": ("messages", Answering(service, Messages())),
+        b"/v1/messages/count_tokens": ("count_tokens", CountTokens(service)),
+        b"/v1/responses": ("responses", Responding(service)),
         b"/v1/completions": ("completions", Answering(service, Completions())),
         b"/v1/embeddings": ("embeddings", Embeddings(service)),
         b"/v1/route": ("route", Decide(service)),

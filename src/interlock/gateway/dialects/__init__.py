@@ -1,5 +1,5 @@
-"""The APIs that callers speak. One file a dialect, pure functions over JSON: a request into a chat request, a chat answer
-into an answer of that API, whole or as events.
+"""The APIs that callers speak. One file a dialect, pure functions over JSON: a request into a chat request, and a chat
+answer into an answer of that API, whole or as events.
 
 What a dialect can say and chat cannot is never dropped in silence: it is refused with the field's name, or it keeps the
 request from every provider that does not speak the dialect itself.
