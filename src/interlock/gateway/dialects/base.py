@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ...errors import InterlockError, RequestError
+from ...errors import Garbled, InterlockError, RequestError
 from ...types import Native
 
 Json = dict[str, Any]
@@ -66,11 +66,18 @@ class Events(Protocol):
 class Delta(msgspec.Struct):
     """What a chunk, or a whole message, adds: text, a refusal, reasoning, signed reasoning blocks, pieces of calls."""
 
-    content: str | None = None
+    content: str | list[Json] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     thinking_blocks: list[Json] | None = None
     tool_calls: list[Json] | None = None
+
+    @property
+    def text(self) -> str:
+        """The content; some providers give it in parts, with the text in those that have one."""
+        if isinstance(self.content, list):
+            return "".join(part["text"] for part in self.content if isinstance(part.get("text"), str))
+        return self.content or ""
 
 
 class Choice(msgspec.Struct):
@@ -94,7 +101,19 @@ class Completion(msgspec.Struct):
         return next((choice for choice in self.choices if choice.index == 0), Choice())
 
 
-read_completion = msgspec.json.Decoder(Completion).decode
+_decode = msgspec.json.Decoder(Completion).decode
+
+
+def read_completion(raw: bytes) -> Completion:
+    """Raises `Garbled`."""
+    try:
+        return _decode(raw)
+    except msgspec.MsgspecError as error:
+        raise garbled(error) from None
+
+
+def garbled(error: Exception) -> Garbled:
+    return Garbled(f"the answer is not in the OpenAI chat shape: {error}")
 
 
 def event(name: str, data: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ from ...errors import InterlockError, RequestError
 from ...types import Native
 from ..parse import Extensions, Tokens, convert
 from ..replies import as_json
-from .base import Json, refused
+from .base import Delta, Json, garbled, refused
 from .chat import DONE
 
 DEFAULT_TOKENS = 16  # the API's own
@@ -46,14 +46,10 @@ class Logprobs(msgspec.Struct):
     content: list[Token] | None = None
 
 
-class Text(msgspec.Struct):
-    content: str | None = None
-
-
 class Choice(msgspec.Struct):
     index: int = 0
-    message: Text | None = None
-    delta: Text | None = None
+    message: Delta | None = None
+    delta: Delta | None = None
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
 
@@ -68,7 +64,14 @@ class Completion(msgspec.Struct):
     usage: Json | None = None
 
 
-_read = msgspec.json.Decoder(Completion).decode
+_decode = msgspec.json.Decoder(Completion).decode
+
+
+def _read(raw: bytes) -> Completion:
+    try:
+        return _decode(raw)
+    except msgspec.MsgspecError as error:
+        raise garbled(error) from None
 
 
 class Completions:
@@ -133,7 +136,7 @@ def _completion(read: Completion, offsets: Offsets, id: str) -> Json:
 
 def _choices(choices: list[Choice], offsets: Offsets) -> Iterator[Json]:
     for choice in choices:
-        text = (choice.message or choice.delta or Text()).content or ""
+        text = (choice.message or choice.delta or Delta()).text
         logprobs = None if choice.logprobs is None else _logprobs(choice.logprobs, offsets[choice.index])
         offsets[choice.index] += len(text)
         yield {"text": text, "index": choice.index, "logprobs": logprobs, "finish_reason": choice.finish_reason}

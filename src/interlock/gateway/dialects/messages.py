@@ -147,7 +147,7 @@ class MessageEvents:
                 yield self._delta({"type": "signature_delta", "signature": block["signature"]})
             elif block.get("type") == "redacted_thinking":
                 yield from self._start(None, block)
-        text = (delta.content or "") + (delta.refusal or "")
+        text = delta.text + (delta.refusal or "")
         if text:
             yield from self._start("text", {"type": "text", "text": ""})
             yield self._delta({"type": "text_delta", "text": text})
@@ -346,7 +346,7 @@ def _blocks(message: Delta) -> Iterator[Json]:
         yield from message.thinking_blocks
     elif message.reasoning_content:
         yield {"type": "thinking", "thinking": message.reasoning_content, "signature": ""}
-    text = (message.content or "") + (message.refusal or "")
+    text = message.text + (message.refusal or "")
     if text:
         yield {"type": "text", "text": text}
     for call in message.tool_calls or ():

@@ -144,9 +144,9 @@ class ResponseEvents:
         if delta.reasoning_content:
             yield from self._open("reasoning", {"type": "reasoning", "summary": [], "content": []})
             yield from self._grow("reasoning_text", "reasoning_text", delta.reasoning_content)
-        if delta.content:
+        if delta.text:
             yield from self._open("message", {"type": "message", "role": "assistant", "content": []})
-            yield from self._grow("output_text", "output_text", delta.content)
+            yield from self._grow("output_text", "output_text", delta.text)
         if delta.refusal:
             yield from self._open("message", {"type": "message", "role": "assistant", "content": []})
             yield from self._grow("refusal", "refusal", delta.refusal)
@@ -320,8 +320,8 @@ def _output(message: Delta, id: str) -> Iterator[Json]:
         part = {"type": "reasoning_text", "text": message.reasoning_content}
         made.append({"type": "reasoning", "summary": [], "content": [part]})
     parts: list[Json] = []
-    if message.content:
-        parts.append({"type": "output_text", "text": message.content, "annotations": []})
+    if message.text:
+        parts.append({"type": "output_text", "text": message.text, "annotations": []})
     if message.refusal:
         parts.append({"type": "refusal", "refusal": message.refusal})
     if parts or not message.tool_calls:
