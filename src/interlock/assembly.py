@@ -23,6 +23,7 @@ from .guards import (
     Board,
     BudgetGuard,
     CapabilityGuard,
+    Dialect,
     Guard,
     Guards,
     Health,
@@ -164,6 +165,7 @@ def guards_of(settings: Settings, board: Board) -> Guards:
         Access(own.access.tenants, own.access.default),
         BudgetGuard(worst_case(settings)),
         CapabilityGuard(own.capability.forbid_unknown, own.capability.margin),
+        Dialect({name: getattr(PROVIDERS[block.kind], "speaks", "") for name, block in settings.providers.items()}),
         Health(board),
     ]
     if own.trust is not None:

@@ -26,6 +26,6 @@ class Decide:
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
         caller = service.identify(exchange.headers)
-        parsed = parse.chat(exchange.body, exchange.headers, caller.tenant, service.models)
+        parsed = parse.chat(parse.document(exchange.body), exchange.headers, caller.tenant, service.models)
         (decision,) = service.router.decide([stamped(parsed.request, caller)])
         exchange.respond(200, msgspec.json.encode(explain.decision(decision, quoting=True)))

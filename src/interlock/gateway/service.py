@@ -26,6 +26,7 @@ from .history import WINDOW, History
 from .hub import Hub
 from .metrics import Metrics
 from .models import Catalogue
+from .stored import Stored
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -53,6 +54,8 @@ class Service:
         self.router, self.front = router, front
         self.metrics, self.hub = Metrics(), Hub()
         self.door = Door(front, self.metrics.admission)
+        kept = router.plan.settings.responses
+        self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
@@ -96,6 +99,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.door.close()
+        self.stored.close()
         await self.router.close()
 
     async def adopt(self, front: Front) -> None:

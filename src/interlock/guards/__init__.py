@@ -15,6 +15,7 @@ from .addressed import Addressed
 from .base import EstimateGuard, Guard, Objection
 from .budget import BudgetGuard, WorstCase
 from .capability import CapabilityGuard
+from .dialect import Dialect
 from .health import Board, Health
 from .limits import LimitsGuard
 from .rules import Rule, Rules
@@ -102,6 +103,7 @@ __all__ = [
     "Board",
     "BudgetGuard",
     "CapabilityGuard",
+    "Dialect",
     "EstimateGuard",
     "Guard",
     "Guards",

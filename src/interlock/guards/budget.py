@@ -7,7 +7,7 @@ any length) is not permitted where a hard budget has to hold, unless the configu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -59,7 +59,12 @@ class WorstCase:
 
 
 def most_tokens(request: Request) -> int:
-    """More tokens than any tokenizer makes of the request."""
+    """More tokens than any tokenizer makes of the request, in whichever form a provider gets it."""
+    native = 0 if request.native is None else _tree(request.native.body)
+    return max(_in_chat(request), native)
+
+
+def _in_chat(request: Request) -> int:
     total = 0
     for message in request.messages:
         content = message.content
@@ -80,6 +85,17 @@ def _part(part: dict[str, object]) -> int:
     if isinstance(text, str):
         return _bytes(text)
     return IMAGE if "image" in str(part.get("type")) else len(msgspec.json.encode(part))
+
+
+def _tree(value: object) -> int:
+    """Of any JSON: its texts, and a little for each of its other parts."""
+    if isinstance(value, str):
+        return _bytes(value)
+    if isinstance(value, Mapping):
+        if value.get("type") == "image":
+            return IMAGE
+        return sum(_bytes(key) + _tree(inner) for key, inner in value.items()) + FRAME
+    return sum(map(_tree, value)) if isinstance(value, list | tuple) else FRAME
 
 
 def _bytes(text: str) -> int:
