@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from interlock.admission import Ask, Cap, LocalCounter, lines
-from interlock.admission.redis_counter import RedisCounter
+from interlock.admission.redis_counter import CONNECTIONS, RedisCounter
 from interlock.admission.windows import Line
 
 AT = time.time() // 3600 * 3600  # this hour: Redis forgets windows that are over
 
 
 async def redis_counter(url: str, source: str = "l-test", **parameters: Any) -> RedisCounter:
-    from redis.asyncio import Redis
+    from redis.asyncio import BlockingConnectionPool, Redis
 
-    return RedisCounter(Redis.from_url(url), source, **parameters)
+    pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=None)
+    return RedisCounter(Redis.from_pool(pool), source, **parameters)
 
 
 @pytest.fixture(params=["local", "redis"])

@@ -33,7 +33,8 @@ log = logging.getLogger("interlock.admission")
 
 LEASE = 30.0  # seconds a reservation outlives the last sign of life of its worker
 BEAT = 5.0  # seconds between signs of life, and between attempts to reach a Redis that is lost
-TIMEOUT = 1.0  # seconds for one script
+TIMEOUT = 2.0  # seconds for one script, the wait for a connection included
+CONNECTIONS = 32
 
 T = TypeVar("T")
 WhenLost = Literal["local", "refuse"]
@@ -60,7 +61,8 @@ class RedisCounter:
         )
         self.mine = LocalCounter(clock)
         self.lost, self.workers, self._worker = False, 1, new_id("w")
-        self._seen: dict[Line, tuple[int, int]] = {}  # (used and reserved by all, and by this worker), when last seen
+        self._seen: dict[Line, tuple[int, int, int]] = {}  # (which look, used and reserved by all, and by this worker)
+        self._looks = 0
         self._dirty: dict[Line, None] = {}
         self._done: list[str] = []
         self._returns: list[Rate] = []
@@ -77,6 +79,8 @@ class RedisCounter:
     async def reserve(self, ask: Ask) -> Verdict:
         """Raises `CounterUnreachable` when Redis is lost and `when_lost` is `refuse`."""
         if not self.lost:
+            self._looks += 1
+            look, mine = self._looks, [self._own(cap.line) for cap in ask.caps]
             try:
                 found = await self._ask(ask)
             except CounterUnreachable as error:
@@ -84,7 +88,7 @@ class RedisCounter:
             else:
                 if not found.against:
                     self.mine.hold(ask, found.granted)
-                self._note(ask, found)
+                self._note(ask, found, look, mine)
                 return found
         if self._when_lost == "refuse":
             raise CounterUnreachable("budgets and rates cannot be checked: Redis does not answer")
@@ -184,10 +188,15 @@ class RedisCounter:
         left = tuple(float(level) for level in levels)
         return Verdict(int(granted), against.decode(), int(index), pairs, left, float(wait))
 
-    def _note(self, ask: Ask, found: Verdict) -> None:
-        for cap, (used, reserved) in zip(ask.caps, found.room, strict=True):
-            mine = self.mine.entry(cap.line)
-            self._seen[cap.line] = used + reserved + found.granted, mine.used + mine.reserved
+    def _own(self, line: Line) -> int:
+        entry = self.mine.entry(line)
+        return entry.used + entry.reserved
+
+    def _note(self, ask: Ask, found: Verdict, look: int, mine: Sequence[int]) -> None:
+        """What was there when looked; an answer that another one has overtaken says nothing new."""
+        for cap, (used, reserved), own in zip(ask.caps, found.room, mine, strict=True):
+            if look > self._seen.get(cap.line, (0, 0, 0))[0]:
+                self._seen[cap.line] = look, used + reserved + found.granted, own + found.granted
 
     def _share(self, ask: Ask) -> Ask:
         """The ask with this worker's share in place of each limit."""
@@ -197,7 +206,7 @@ class RedisCounter:
 
         caps = []
         for cap in ask.caps:
-            everyone, mine = self._seen.get(cap.line, (0, 0))
+            _, everyone, mine = self._seen.get(cap.line, (0, 0, 0))
             caps.append(cap._replace(hard=mine + max(0, cap.hard - everyone) // self.workers))
         return ask._replace(
             caps=tuple(caps),

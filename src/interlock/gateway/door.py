@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..admission import Desk, Lease, LocalCounter
-from ..admission.redis_counter import RedisCounter
+from ..admission.redis_counter import CONNECTIONS, RedisCounter
 from ..config.settings import AdmissionSettings
 from ..errors import ConfigError, InterlockError
 from ..identity import Allowance, Identity, KeyStore, SqliteKeys, VirtualKey
@@ -135,12 +135,14 @@ def beside(ledger: Path) -> Path:
 async def redis_counter(own: AdmissionSettings, ledger: SqliteLedger) -> RedisCounter:
     """A counter that is not started yet. Raises `ConfigError` when the client is not installed."""
     try:
-        from redis.asyncio import Redis
+        from redis.asyncio import BlockingConnectionPool, Redis
     except ImportError:
         raise ConfigError("needs the extra `redis`: pip install 'interlock[redis]'", path="admission.redis") from None
     address = os.environ.get(own.redis.removeprefix("env:"), "") if own.redis.startswith("env:") else own.redis
-    redis = Redis.from_url(address, socket_connect_timeout=1.0, socket_timeout=1.0)
-    return RedisCounter(redis, await source(ledger), prefix=own.prefix, when_lost=own.when_lost)
+    pool = BlockingConnectionPool.from_url(
+        address, max_connections=CONNECTIONS, timeout=None, socket_connect_timeout=1.0
+    )
+    return RedisCounter(Redis.from_pool(pool), await source(ledger), prefix=own.prefix, when_lost=own.when_lost)
 
 
 async def source(ledger: SqliteLedger) -> str:
