@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from ..errors import NotFound, RequestError, SnapshotError, nearest
 from ..ledger import records
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool, respond
+from . import curve, explain, openapi, parse, pool, respond
 from .app import Endpoint, stream
 from .history import History
 from .keys import presented
@@ -27,11 +27,13 @@ MOST_ROWS = 1000
 
 
 async def models(service: Service, request: Request) -> Any:
+    """What may be asked for: virtual models and candidates."""
     service.keys.tenant(_key(request))
     return {"object": "list", "data": list(service.models.values())}
 
 
 async def model(service: Service, request: Request) -> Any:
+    """One of them."""
     service.keys.tenant(_key(request))
     name = request.path_params["name"]
     if name not in service.models:
@@ -81,10 +83,12 @@ async def recent_rows(service: Service, request: Request) -> Any:
 
 
 async def events(service: Service, request: Request) -> Any:
+    """Decisions, outcomes, feedback, snapshots and reloads as they happen."""
     return stream(service.hub.listen(service.keys.scope(_key(request))))
 
 
 async def the_pool(service: Service, request: Request) -> Any:
+    """Each candidate's share, quality, cost, latency and breaker over the last decisions."""
     service.keys.operator(_key(request))
     candidates, breakers = service.router.plan.candidates, service.breakers()
 
@@ -95,6 +99,7 @@ async def the_pool(service: Service, request: Request) -> Any:
 
 
 async def the_curve(service: Service, request: Request) -> Any:
+    """Utility over time, served and of each fixed candidate."""
     service.keys.operator(_key(request))
     points = _number(request, "points", 40, 1, 400)
     utility = service.router.served.policy.objective.utility
@@ -102,11 +107,13 @@ async def the_curve(service: Service, request: Request) -> Any:
 
 
 async def config(service: Service, request: Request) -> Any:
+    """The settings that serve, without secrets."""
     service.keys.operator(_key(request))
     return service.config()
 
 
 async def learner(service: Service, request: Request) -> Any:
+    """What is served and how far learning is."""
     service.keys.operator(_key(request))
     return service.learner.status()
 
@@ -143,7 +150,13 @@ async def readyz(service: Service, request: Request) -> Any:
 
 
 async def metrics(service: Service, request: Request) -> Any:
+    """Prometheus text."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def describe(service: Service, request: Request) -> Any:
+    """This description."""
+    return openapi.document(ENDPOINTS)
 
 
 def _key(request: Request) -> bytes:
@@ -172,6 +185,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/learner"): learner,
     ("POST", "/v1/learner/rollback"): rollback,
     ("POST", "/v1/learner/resume"): resume,
+    ("GET", "/openapi.json"): describe,
     ("GET", "/healthz"): healthz,
     ("GET", "/readyz"): readyz,
     ("GET", "/metrics"): metrics,
