@@ -23,6 +23,7 @@ from .hub import Hub
 from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
+from .stored import Stored
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -49,6 +50,8 @@ class Service:
     def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
         self.router, self.front = router, front
         self.metrics, self.hub = Metrics(), Hub()
+        kept = router.plan.settings.responses
+        self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
@@ -81,6 +84,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.stored.close()
         await self.router.close()
 
     def drain(self) -> None:
