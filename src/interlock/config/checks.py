@@ -59,7 +59,9 @@ def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Docume
     """Raises for a setting that this kind of provider would ignore, and for a missing one that it needs."""
     parameters = signature(kind).parameters
     usable = [
-        key for key in provider.__struct_fields__ if ("limits" if key in LIMITS else key) in (*parameters, "kind")
+        key
+        for key in provider.__struct_fields__
+        if ("limits" if key in LIMITS else key) in (*parameters, "kind", "quota_domain")
     ]
     for key in document.data["providers"][place[1]]:
         if key not in usable:
@@ -161,9 +163,10 @@ def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None
         domains = sorted({candidate.trust for candidate in settings.candidates})
         for i, domain in enumerate(own.trust.allow):
             known(domain, domains, "trust domain among the candidates", document, (*place, "trust", "allow", i))
-    if own.health.longest_s < own.health.pause_s:
-        problem = f"must be at least pause_s, which is {own.health.pause_s:g}"
-        raise document.error(problem, *place, "health", "longest_s")
+    for first, longest in (("pause_s", "longest_s"), ("park_s", "longest_park_s")):
+        least = getattr(own.health, first)
+        if getattr(own.health, longest) < least:
+            raise document.error(f"must be at least {first}, which is {least:g}", *place, "health", longest)
 
 
 def rules(settings: Settings, document: Document, _: Mapping[str, str]) -> None:

@@ -32,6 +32,7 @@ class ProviderSettings(Part, frozen=True):
     connect_timeout_s: Positive = 5.0
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
+    quota_domain: str = ""
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
@@ -61,6 +62,7 @@ class CandidateSettings(Part, frozen=True):
     ttft_s: Positive | None = None
     tokens_per_second: Positive | None = None
     joules_per_token: NotNegative | None = None
+    quota_domain: str = ""
 
 
 class CapabilitySettings(Part, frozen=True):
@@ -92,6 +94,8 @@ class HealthSettings(Part, frozen=True):
     jitter: Share = 0.3
     ejectable: Share = 0.5
     longest_rest_s: Positive = 60.0
+    park_s: Positive = 60.0
+    longest_park_s: Positive = 3600.0
 
 
 class RuleSettings(Part, frozen=True):
@@ -126,6 +130,14 @@ class PolicySettings(Part, frozen=True):
     seed: int = 0
 
 
+class RetryBudgetSettings(Part, frozen=True):
+    """Retries are at most `share` of the calls, beside a `floor` that comes back within `window_s`."""
+
+    share: Share = 0.1
+    floor: NotNegative = 10.0
+    window_s: Positive = 10.0
+
+
 class ExecutionSettings(Part, frozen=True):
     strategy: str = "single"
     threshold: Share = 0.7
@@ -136,6 +148,8 @@ class ExecutionSettings(Part, frozen=True):
     backoff_s: NotNegative = 0.2
     patience_s: NotNegative = 2.0
     deadline_s: Positive = 600.0
+    retry_budget: RetryBudgetSettings = RetryBudgetSettings()
+    hedge_after_s: Positive | None = None
     actions: dict[str, str] = {}
 
 
