@@ -181,12 +181,13 @@ class Beliefs(NamedTuple):
 def _probability_of_best(beliefs: Beliefs) -> Array:
     """Shape (n, m). How a row is integrated depends on that row alone."""
     narrowest = np.minimum.reduce(np.where(beliefs.asked, beliefs.spread, np.inf), axis=1, initial=np.inf)
+    n, k = beliefs.mean.shape
     alike = (beliefs.top - beliefs.floor)[:, 0] <= _PANELS * _WIDEST * narrowest
     if alike.all():
         return _in_parts(_evenly, beliefs, len(_PLACES))
-    result = np.empty(beliefs.mean.shape)
+    result = np.empty((n, k))
     result[alike] = _in_parts(_evenly, beliefs.rows(alike), len(_PLACES))
-    result[~alike] = _in_parts(_between_breaks, beliefs.rows(~alike), result.shape[1] * len(_BREAKS) * len(_NODES))
+    result[~alike] = _in_parts(_between_breaks, beliefs.rows(~alike), k * len(_BREAKS) * len(_NODES))
     return result
 
 
@@ -209,7 +210,7 @@ def _evenly(beliefs: Beliefs) -> Array:
 
 
 def _between_breaks(beliefs: Beliefs) -> Array:
-    """Panels between the quantiles of everybody asked; those are moved to the front, so that the others cost nothing."""
+    """Panels between the quantiles of all who are asked; they are moved to the front, so that others cost nothing."""
     most = int(beliefs.asked.sum(axis=1).max(initial=0))
     front = np.argsort(~beliefs.asked, axis=1, kind="stable")[:, :most]
     mean, spread = np.take_along_axis(beliefs.mean, front, axis=1), np.take_along_axis(beliefs.spread, front, axis=1)
