@@ -32,7 +32,9 @@ class Derived(NamedTuple):
 
     def standardise(self, x: Array) -> Array:
         z = np.ones((len(x), x.shape[1] + 1))
-        np.clip((x - self.centre) * self.scale, -_CLIP, _CLIP, out=z[:, 1:])
+        scaled = z[:, 1:]
+        np.multiply(x - self.centre, self.scale, out=scaled)
+        np.minimum(np.maximum(scaled, -_CLIP, out=scaled), _CLIP, out=scaled)
         return z
 
 
