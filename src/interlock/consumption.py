@@ -105,7 +105,7 @@ class Consumption:
         return Expected(incoming, outgoing, (paid_in + paid_out) / 1e6, latency, energy)
 
     def prepare(self) -> None:
-        self._tokens.prepare()
+        self._tokens.prepare(spread=False)
 
     def state(self) -> dict[str, Any]:
         rates = {kind: {name: list(sums) for name, sums in of.items()} for kind, of in self._rates.items()}
