@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 import msgspec
@@ -198,7 +198,7 @@ class Policy:
 
 def _hyper_parameters(part: Any) -> dict[str, Any]:
     """As they are after a round trip through a snapshot: a tuple comes back as a list."""
-    known = {name: value for name, value in asdict(part).items() if not name.startswith("_")}
+    known = {field.name: getattr(part, field.name) for field in fields(part) if not field.name.startswith("_")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 
