@@ -13,16 +13,27 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import NotFound, RequestError, SnapshotError, nearest
+from ..config import changes, load
+from ..errors import ConfigError, NotFound, RequestError, SnapshotError, nearest
 from ..ledger import records
+from ..ledger.reading import Case
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool
+from . import curve, explain, parse, pool, savings, shadow, traffic
 from .app import Endpoint, stream
-from .history import History
+from .history import History, compact
 from .latest import latest
+from .reload import reload
+from .replies import as_document
 from .service import Service
 
 MOST_ROWS = 1000
+
+
+async def whoami(service: Service, request: Request) -> Any:
+    """Whose key this is and what it may: `role` is `operator`, `tenant`, or `anyone` while no keys are configured."""
+    tenant, scope = service.keys.tenant(_key(request)), service.keys.scope(_key(request))
+    role = "anyone" if tenant is None else "operator" if scope is None else "tenant"
+    return {"tenant": tenant, "role": role, "operator": scope is None}
 
 
 async def models(service: Service, request: Request) -> Any:
@@ -52,7 +63,15 @@ async def one_decision(service: Service, request: Request) -> Any:
         "prompt": case.prompt,
         "answer": case.answer,
         "erased": case.erased,
+        "shadow": await _shadow_of(service, case),
     }
+
+
+async def _shadow_of(service: Service, case: Case) -> Any:
+    found = service.second
+    if found is None or case.decision.chosen is None:
+        return None
+    return await asyncio.to_thread(shadow.would_choose, compact(case.decision), found)
 
 
 async def recent_rows(service: Service, request: Request) -> Any:
@@ -100,8 +119,55 @@ async def the_curve(service: Service, request: Request) -> Any:
     return await service.look(lambda history: curve.curve(history.scored(), utility, points))
 
 
+async def the_shadow(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    found, serving = service.second, service.router.plan.settings.policy
+    return await service.look(lambda history: shadow.compare(history.decisions(), found, serving))
+
+
+async def the_savings(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    against = request.query_params.get("against", "")
+    return await service.look(lambda history: savings.savings(history.decisions(), against))
+
+
+async def the_traffic(service: Service, request: Request) -> Any:
+    service.keys.operator(_key(request))
+    points = _number(request, "points", 60, 2, 400)
+    candidates, breakers = service.router.plan.candidates, service.breakers()
+    return await service.look(lambda history: traffic.traffic(history.decisions(), candidates, breakers, points))
+
+
 async def config(service: Service, request: Request) -> Any:
     service.keys.operator(_key(request))
+    return service.config()
+
+
+async def config_diff(service: Service, request: Request) -> Any:
+    """What the file says otherwise than what serves; `error` where it cannot be read, and then no changes."""
+    service.keys.operator(_key(request))
+    file = service.file
+    if file is None:
+        return {"file": None, "error": "", "changes": []}
+    try:
+        settings = await asyncio.to_thread(load, file)
+    except ConfigError as error:
+        return {"file": str(file), "error": error.message, "changes": []}
+    return {
+        "file": str(file),
+        "error": "",
+        "changes": [change._asdict() for change in changes(service.router.plan.settings, settings)],
+    }
+
+
+async def config_reload(service: Service, request: Request) -> Any:
+    """Serve what the file says now. 422 with the mistake when it cannot be served; then nothing has changed."""
+    service.keys.operator(_key(request))
+    if service.file is None:
+        raise RequestError("this gateway was started without a configuration file: there is nothing to load again")
+    await reload(service, service.file)
+    if service.reload.error:
+        return JSONResponse(as_document(ConfigError(service.reload.error)), 422)
     return service.config()
 
 
@@ -157,6 +223,7 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("GET", "/v1/whoami"): whoami,
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/{name:path}"): model,
     ("GET", "/v1/ledger"): recent_rows,
@@ -164,7 +231,12 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/events"): events,
     ("GET", "/v1/pool"): the_pool,
     ("GET", "/v1/curve"): the_curve,
+    ("GET", "/v1/shadow"): the_shadow,
+    ("GET", "/v1/savings"): the_savings,
+    ("GET", "/v1/traffic"): the_traffic,
     ("GET", "/v1/config"): config,
+    ("GET", "/v1/config/diff"): config_diff,
+    ("POST", "/v1/config/reload"): config_reload,
     ("GET", "/v1/learner"): learner,
     ("POST", "/v1/learner/rollback"): rollback,
     ("POST", "/v1/learner/resume"): resume,

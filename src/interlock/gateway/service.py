@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
@@ -23,6 +24,7 @@ from .hub import Hub
 from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
+from .shadow import Second, shadowing
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -43,11 +45,14 @@ class Reload:
 class Service:
     """One gateway. Use as an async context manager around the time in which it serves; it closes the router.
 
-    `background` are coroutines that run beside it for that time.
+    `background` are coroutines that run beside it for that time; `file` is the configuration, if it came from one.
     """
 
-    def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
-        self.router, self.front = router, front
+    def __init__(
+        self, router: Router, front: Front, background: Sequence[Background] = (), file: Path | None = None
+    ) -> None:
+        self.router, self.front, self.file = router, front, file
+        self.second: Second | None = None
         self.metrics, self.hub = Metrics(), Hub()
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
@@ -73,7 +78,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
-        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
+        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         self._problem = ""
         return self
 
@@ -107,6 +112,7 @@ class Service:
         return {
             "settings": front.settings,
             "hash": front.hash,
+            "file": None if self.file is None else str(self.file),
             "reload": {"at": last.at, "ok": not last.error, "error": last.error},
         }
 

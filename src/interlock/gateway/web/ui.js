@@ -17,13 +17,14 @@ export const waiting = (error) => (error ? html`<p class="bad" role="alert">${er
 
 const KEY = "interlock-key";
 export const key = () => sessionStorage.getItem(KEY) || "";
-export const setKey = (value) => sessionStorage.setItem(KEY, value);
+export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY));
 
 /** A response of the gateway. Throws an Error with the gateway's own message, and its status. */
 export async function open(path, { body, signal } = {}) {
   const headers = key() ? { authorization: `Bearer ${key()}` } : {};
   const response = await fetch(path, body === undefined ? { headers, signal }
     : { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body), signal });
+  if (response.status === 401) dispatchEvent(new Event("signed-out")); // no key, a wrong one, or one that was revoked
   if (!response.ok) throw await failure(response);
   return response;
 }
@@ -86,7 +87,14 @@ const known = (value) => value !== null && value !== undefined && Number.isFinit
 export const number = (value, digits = 2) => (known(value) ? value.toFixed(digits).replace("-", "−") : "–");
 export const percent = (value) => (known(value) ? `${(100 * value).toFixed(value < 0.1 && value > 0 ? 1 : 0)}%` : "–");
 export const seconds = (s) => (!known(s) ? "–" : s < 1 ? `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
+export const signed = (value, format) => (value > 0 ? "+" : value < 0 ? "−" : "") + format(Math.abs(value));
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+/** A time of day, with its date unless that is today. */
+export const when = (at) => {
+  const date = new Date(at * 1000);
+  return (date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString([], { day: "numeric", month: "short" })} `) + clock(at);
+};
 
 /** USD with two significant digits, however small: pocket answers cost millionths. */
 export function money(usd) {
