@@ -188,6 +188,7 @@ def _curve(seen: Sequence[Past], other: np.ndarray) -> dict[str, list[float]]:
     size = max(FEWEST, math.ceil(len(seen) / POINTS))
     bins = [slice(start, start + size) for start in range(0, len(seen), size)]
     return {
+        "until": [min(part.stop, len(seen)) for part in bins],
         "at": [float(np.mean([past.at for past in seen[part]])) for part in bins],
         "differs": [float(other[part].mean()) for part in bins],
     }

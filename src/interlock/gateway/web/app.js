@@ -30,10 +30,11 @@ function Header({ view, me, leave }) {
 }
 
 function Notices({ reload, pocket }) {
-  return html`${reload?.error && html`<p class="notice bad" role="alert">The changed configuration was refused; the old one serves on.${" "}
+  if (!reload?.error && !pocket) return null;
+  return html`<aside aria-label="Notices">${reload?.error && html`<p class="notice bad" role="alert">The changed configuration was refused; the old one serves on.${" "}
       <a href="#/system">What is wrong</a></p>`}
     ${pocket && html`<p class="notice">The embedded <b>pocket pool</b> answers here: very small models for small tasks,${" "}
-      often wrong when out of their depth.</p>`}`;
+      often wrong when out of their depth.</p>`}</aside>`;
 }
 
 function View({ view, id, rows, connected }) {

@@ -2,7 +2,7 @@
 import { useState } from "./vendor/hooks.js";
 import { axes, Plot } from "./plot.js";
 import { overall } from "./pool.js";
-import { head, html, money, number, percent, usePolled, waiting } from "./ui.js";
+import { head, html, money, number, percent, Table, usePolled, waiting } from "./ui.js";
 
 const FEWEST = 20; // judged decisions before there is something to see
 const NORMAL = 1.96; // standard errors each side that make a 95% interval
@@ -65,11 +65,11 @@ function Learning({ curve, candidates }) {
   return html`<${Sentence} served=${served} best=${rows[0]} pool=${pool} /><${Plot} build=${draw(curve, shown, colours)}
     inputs=${[curve, shown.join()]} label=${LABEL} />
     <p class="quiet">Thick line: interlock, with its 95% interval. ${curve.per_point} judged decisions a point; ${curve.method}.</p>
-    <div class="scroll"><table>${head("always", "utility, last third", "mean cost of its answers")}<tbody>
+    <${Table} label="Fixed candidates">${head("always", "utility, last third", "mean cost of its answers")}<tbody>
       <tr class="chosen"><th scope="row">${line("currentColor")} interlock</th><td>${utility(served)}</td><td>${money(pool.cost)}</td></tr>
       ${rows.map((row) => html`<tr key=${row.name}><th scope="row"><label class="check">
         <input type="checkbox" checked=${shown.includes(row.name)} onChange=${() => toggle(row.name)} />${line(colours[row.name], "5 3")} ${row.name}</label></th>
-        <td>${utility(row)}</td><td>${money(costs[row.name])}</td></tr>`)}</tbody></table></div>`;
+        <td>${utility(row)}</td><td>${money(costs[row.name])}</td></tr>`)}</tbody><//>`;
 }
 
 export function Curve() {

@@ -1,7 +1,7 @@
 // One decision opened: guards with reasons, candidates with estimates and probabilities, the runner-up, the cost, the signals.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { Feedback, Scores } from "./feedback.js";
-import { bar, call, head, html, money, number, percent, seconds, waiting } from "./ui.js";
+import { bar, call, head, html, money, number, percent, seconds, Table, waiting } from "./ui.js";
 
 /** The address that opens this decision, for somebody else who may see it. */
 function Share({ id }) {
@@ -50,8 +50,8 @@ function Candidates({ considered, chosen }) {
   const first = (row) => (row.candidate === chosen ? 2 : row.permitted ? 1 : 0);
   const rows = [...considered].sort((a, b) => first(b) - first(a) || (b.utility ?? -Infinity) - (a.utility ?? -Infinity));
   return html`<section><h3>Candidates</h3><p class="quiet">${ruledOut(considered)} Numbers are what was expected before the answer.</p>
-    <div class="scroll"><table>${head(...columns)}<tbody>${rows.map((row) => html`<${Candidate} key=${row.candidate} row=${row}
-      chosen=${row.candidate === chosen} latency=${latency} columns=${columns.length} />`)}</tbody></table></div></section>`;
+    <${Table} label="Table of candidates">${head(...columns)}<tbody>${rows.map((row) => html`<${Candidate} key=${row.candidate} row=${row}
+      chosen=${row.candidate === chosen} latency=${latency} columns=${columns.length} />`)}</tbody><//></section>`;
 }
 
 const fact = (name, value, more) => html`<li key=${name}><span>${name}</span> <b>${value}</b>${more && html` <small>${more}</small>`}</li>`;

@@ -33,35 +33,37 @@ export function Plot({ build, inputs, label, least = 240, most = 420, ratio = 0.
   return html`<div ref=${box} class="plot" style=${{ minHeight: `${least}px` }} role="img" aria-label=${label}></div>`;
 }
 
-/** A time of day, as exactly as a span of so many seconds needs; with the day when it spans several. */
-function moment(at, span) {
+/** A time of day, as exactly as steps of so many seconds need; whole days by their date. */
+function moment(at, step) {
   const date = new Date(at * 1000);
-  const day = span > 86400 ? `${date.toLocaleDateString([], { month: "2-digit", day: "2-digit" })} ` : "";
-  return day + date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(span < 600 && { second: "2-digit" }) });
+  if (step >= 86400) return date.toLocaleDateString([], { day: "numeric", month: "short" });
+  return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(step < 60 && { second: "2-digit" }) });
 }
 
 const swatch = (colour, dash) => html`<svg class="swatch" viewBox="0 0 18 4" aria-hidden="true">
   <path d="M0 2h18" style=${{ stroke: `var(--${colour})` }} stroke-width="4" stroke-dasharray=${dash} /></svg>`;
 
-/** Lines over time. `lines` are {name, values, colour, fill, dash}; below stands what they are at the pointer, else at the end. */
-export function Timeline({ at, lines, format, label, range }) {
+/**
+ * Lines over time, or over `count`ed things. `lines` are {name, values, colour, fill, dash}; below stands what they are at
+ * the pointer, else at the end.
+ */
+export function Timeline({ at, lines, format, label, range, count }) {
   const [pointed, point] = useState(null);
-  const ends = at.length ? at.at(-1) - at[0] : 0;
   const last = Math.max(0, at.length - 1);
   const shown = Math.min(pointed ?? last, last);
   const build = (colour) => ({
     data: [at, ...lines.map((line) => line.values)],
-    scales: { y: { range: range ?? ((_, low, high) => [0, high > 0 ? high * 1.08 : 1]) } },
+    scales: { x: { time: !count }, y: { range: range ?? ((_, low, high) => [0, high > 0 ? high * 1.08 : 1]) } },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     hooks: { setCursor: [({ cursor }) => point(cursor.idx ?? null)] },
-    axes: [{ ...axes(colour), values: (_, ticks) => ticks.map((tick) => moment(tick, ends)), space: 70 },
+    axes: [{ ...axes(colour), size: 30, space: 64, values: (_, ticks, axis, space, step) => ticks.map((tick) => (count ? tick : moment(tick, step))) },
       { ...axes(colour), values: (_, ticks) => ticks.map(format), size: 64 }],
     series: [{}, ...lines.map((line) => ({
       stroke: colour(line.colour), width: 2, dash: line.dash, fill: line.fill && `${colour(line.colour)}22`,
-      points: { show: at.length < 3 }, spanGaps: true }))],
+      points: { size: 4 } }))],
   });
   return html`<figure class="timeline"><${Plot} build=${build} inputs=${[JSON.stringify([at, lines])]} label=${label} least=${150} most=${190} ratio=${0.4} />
-    <figcaption class="legend"><span class="quiet">${at.length ? moment(at[shown], ends) : ""}</span>${lines.map((line) =>
+    <figcaption class="legend"><span class="quiet">${!at.length ? "" : count ? `${count} ${at[shown]}` : moment(at[shown], 1)}</span>${lines.map((line) =>
       html`<span key=${line.name}>${swatch(line.colour, line.dash?.join(" "))} ${line.name} <b>${format(line.values[shown])}</b></span>`)}</figcaption></figure>`;
 }
 

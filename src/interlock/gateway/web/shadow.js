@@ -1,11 +1,15 @@
 // A second policy beside the one that serves: how often it would have chosen another candidate, and what that is worth.
 import { useState } from "./vendor/hooks.js";
 import { Intervals, Timeline } from "./plot.js";
-import { bar, clock, head, html, money, number, percent, seconds, signed, usePolled, waiting, when } from "./ui.js";
+import { bar, clock, head, html, money, number, percent, seconds, signed, Table, usePolled, waiting, when } from "./ui.js";
 
 const EXAMPLE = `shadow:
   objective: {kind: weighted, quality: 1.0, cost: 200.0}`;
-const MEASURES = { quality: { format: (value) => number(value, 3), better: 1 }, cost: { format: money, better: -1 }, latency: { format: seconds, better: -1 } };
+const MEASURES = {
+  quality: { what: "quality", format: (value) => number(value, 3), better: 1 },
+  cost: { what: "cost of 1,000 requests", format: (value) => money(1000 * value), better: -1 },
+  latency: { what: "latency", format: seconds, better: -1 },
+};
 
 /** "better", "worse" or neither, when the whole interval lies on one side of zero. */
 function tone(difference, better) {
@@ -20,28 +24,34 @@ const Difference = ({ measure, of }) => {
   return html`<b class=${tone(of.difference, better)}>${signed(mean, format)}</b> <small class="quiet">${signed(low, format)} to ${signed(high, format)}</small>`;
 };
 
-function Sentence({ found: { decisions, differs, measures } }) {
-  const { cost, quality } = measures;
-  const said = (what, { difference }, format) => difference && html` ${what} ${signed(difference.mean, format)} a request
-    <small class="quiet">(${signed(difference.low, format)} to ${signed(difference.high, format)})</small>`;
-  return html`<p class="lead">It would have chosen another candidate for <b>${percent(differs.mean)}</b>${" "}
-    <small class="quiet">(${percent(differs.low)} to ${percent(differs.high)})</small> of ${decisions} requests.
-    ${cost.difference && said("Cost:", cost, money)}${cost.difference && quality.difference && "; "}${quality.difference && said("quality:", quality, (value) => number(value, 3))}</p>`;
+/** What the shadow is worth, one clause for each measure that the log can tell. */
+function worth(measures) {
+  const told = Object.entries(measures).filter(([, of]) => of.difference);
+  if (!told.length) return "the log cannot tell yet";
+  return told.map(([name, { difference }], i) => {
+    const { what, format, better } = MEASURES[name];
+    const clear = tone(difference, better);
+    return html`${i > 0 && "; "}${what} <b class=${clear}>${signed(difference.mean, format)}</b>${!clear && " (no clear difference)"}`;
+  });
 }
+
+const Sentence = ({ found: { decisions, differs, measures } }) => html`<p class="lead">It would have chosen another candidate for${" "}
+    <b>${percent(differs.mean)}</b> <small class="quiet">(${percent(differs.low)} to ${percent(differs.high)})</small> of ${decisions} requests.</p>
+  <p>Estimated change: ${worth(measures)}.</p>`;
 
 const shown = ({ kind, ...rest }) => [kind, ...Object.entries(rest).map(([name, value]) => `${name} ${JSON.stringify(value)}`)].join(", ");
 
 function Parts({ serving, shadow }) {
-  return html`<div class="scroll"><table>${head("", "serves", "shadow")}<tbody>${Object.keys(serving).map((part) => {
+  return html`<${Table} label="Parts of both policies">${head("part", "serves", "shadow")}<tbody>${Object.keys(serving).map((part) => {
     const [one, other] = [shown(serving[part]), shown(shadow[part])];
     return html`<tr key=${part} class=${one === other ? "" : "chosen"}><th scope="row">${part}</th><td class="wrap">${one}</td>
       <td class="wrap">${one === other ? html`<span class="quiet">the same</span>` : html`<b>${other}</b>`}</td></tr>`;
-  })}</tbody></table></div>`;
+  })}</tbody><//>`;
 }
 
 function Measure({ name, of }) {
-  const { format } = MEASURES[name];
-  return html`<section class="measure"><h3>${name} <small class="quiet">a request, over ${of.rows}${name === "quality" ? " judged" : ""}</small></h3>
+  const { what, format } = MEASURES[name];
+  return html`<section class="measure"><h2>${what} <small class="quiet">over ${of.rows}${name === "quality" ? " judged" : ""} requests</small></h2>
     ${of.served && html`<${Intervals} format=${format} rows=${[{ name: "serves", colour: "accent", ...of.served }, { name: "shadow", colour: "second", ...of.other }]} />`}
     ${of.refused ? html`<p class="quiet">Not told: ${of.refused}.</p>` : html`<p><span class="quiet">difference</span> <${Difference} measure=${name} of=${of} /></p>`}
     ${of.refused && of.overlap?.trouble.map((one) => html`<p class="quiet" key=${one.group + one.candidate}>${one.group}: ${one.candidate} for ${one.requests} requests,${" "}
@@ -52,22 +62,22 @@ function Groups({ groups }) {
   const [by, turn] = useState("task");
   return html`<section aria-labelledby="groups"><header class="row start"><h2 id="groups">By ${by}</h2><div class="chips" role="group" aria-label="Group by">
       ${Object.keys(groups).map((name) => html`<button key=${name} type="button" aria-pressed=${by === name} onClick=${() => turn(name)}>${name}</button>`)}</div></header>
-    <div class="scroll"><table>${head(by, "decisions", "differs", "quality, difference", "cost, difference")}<tbody>${groups[by].map((row) =>
+    <${Table} label="Differences by group">${head(by, "decisions", "differs", "quality, difference", "cost of 1,000, difference")}<tbody>${groups[by].map((row) =>
       html`<tr key=${row.name}><th scope="row">${row.name || "(none)"}</th><td>${row.decisions}</td><td>${bar(row.differs.mean)} ${percent(row.differs.mean)}</td>
-        <td><${Difference} measure="quality" of=${row.quality} /></td><td><${Difference} measure="cost" of=${row.cost} /></td></tr>`)}</tbody></table></div></section>`;
+        <td><${Difference} measure="quality" of=${row.quality} /></td><td><${Difference} measure="cost" of=${row.cost} /></td></tr>`)}</tbody><//></section>`;
 }
 
-function Flows({ flows, decisions }) {
+function Flows({ flows }) {
   if (!flows.length) return null;
-  return html`<section><h2>What it would change</h2><div class="scroll"><table>${head("answered by", "shadow asks", "decisions")}<tbody>${flows.map(({ served, shadow, decisions: times }) =>
-    html`<tr key=${served + shadow}><td>${served}</td><td>${shadow}</td><td>${bar(times, decisions)} ${times}</td></tr>`)}</tbody></table></div></section>`;
+  return html`<section><h2>What it would change</h2><${Table} label="Table of changes">${head("answered by", "shadow asks", "decisions")}<tbody>${flows.map(({ served, shadow, decisions: times }) =>
+    html`<tr key=${served + shadow}><td>${served}</td><td>${shadow}</td><td>${bar(times, flows[0].decisions)} ${times}</td></tr>`)}</tbody><//></section>`;
 }
 
 function Latest({ latest }) {
   if (!latest.length) return null;
-  return html`<section><h2>Latest differences</h2><div class="scroll"><table>${head("time", "request", "answered by", "shadow asks")}<tbody>${latest.map((row) =>
+  return html`<section><h2>Latest differences</h2><${Table} label="Table of the latest differences">${head("time", "request", "answered by", "shadow asks")}<tbody>${latest.map((row) =>
     html`<tr key=${row.id}><td><a href=${`#/decisions/${row.id}`} aria-label=${`Open the decision of ${clock(row.at)}`}>${clock(row.at)}</a></td><td>${row.kind}</td>
-      <td>${row.served}</td><td>${row.shadow}</td></tr>`)}</tbody></table></div></section>`;
+      <td>${row.served}</td><td>${row.shadow}</td></tr>`)}</tbody><//></section>`;
 }
 
 function Absent({ serving }) {
@@ -91,9 +101,9 @@ function Compared({ found }) {
       : "It has the serving policy's estimator, and decides from the very estimates that each decision records."}</p>
     ${decisions > 0 && html`<div class="measures">${Object.entries(measures).map(([name, of]) => html`<${Measure} key=${name} name=${name} of=${of} />`)}</div>
       <p class="quiet">Bars are 95% intervals. The shadow's are estimated off-policy (doubly robust) from ${when(since)} to ${when(until)}: nobody asked its candidates.</p>
-      <section><h2>Share that differs</h2><${Timeline} at=${curve.at} format=${percent} range=${() => [0, 1]} label="Share of decisions that differ over time"
+      <section><h2>Share that differs</h2><${Timeline} at=${curve.until} count="decision" format=${percent} range=${() => [0, 1]} label="Share of decisions that differ, decision by decision"
         lines=${[{ name: "differs", values: curve.differs, colour: "second", fill: true }]} /></section>
-      <${Groups} groups=${groups} /><div class="columns"><${Flows} flows=${flows} decisions=${decisions} /><${Latest} latest=${latest} /></div>`}`;
+      <${Groups} groups=${groups} /><div class="columns"><${Flows} flows=${flows} /><${Latest} latest=${latest} /></div>`}`;
 }
 
 export function Shadow() {

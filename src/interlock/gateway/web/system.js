@@ -1,6 +1,6 @@
 // What runs: the configuration and how its last reload went, the learner and its snapshots.
 import { useState } from "./vendor/hooks.js";
-import { call, clock, head, html, number, usePolled, waiting } from "./ui.js";
+import { call, clock, head, html, number, Table, usePolled, waiting } from "./ui.js";
 
 /** Snapshots that made the recent decisions, newest first. */
 function snapshots(rows) {
@@ -13,11 +13,11 @@ function snapshots(rows) {
 }
 
 function Snapshots({ rows, served, pin }) {
-  return html`<h2>Snapshots of recent decisions</h2><div class="scroll short"><table>${head("version", "from", "until", "decisions", "")}<tbody>
+  return html`<h2>Snapshots of recent decisions</h2><${Table} label="Snapshots" kind="short">${head("version", "from", "until", "decisions", "")}<tbody>
     ${snapshots(rows).map(([version, { first, last, decisions }]) => html`<tr key=${version} class=${version === served ? "chosen" : ""}>
       <th scope="row"><code>${version}</code></th><td>${clock(first)}</td><td>${clock(last)}</td><td>${decisions}</td>
       <td><button type="button" class="small" aria-label=${`Roll back to ${version}`}
-        onClick=${() => pin(version)}>Roll back</button></td></tr>`)}</tbody></table></div>`;
+        onClick=${() => pin(version)}>Roll back</button></td></tr>`)}</tbody><//>`;
 }
 
 function Learner({ rows }) {
@@ -51,9 +51,9 @@ function File({ file, refused, tried }) {
     .then(() => { again(); tried(); });
   return html`<section aria-labelledby="file"><h2 id="file">The file</h2><p><code>${file}</code></p>
     ${!found ? waiting(error) : found.error ? html`<p class="bad">It cannot be served.</p>${found.error !== refused && html`<pre class="error">${found.error}</pre>`}`
-      : found.changes.length ? html`<p>It says otherwise than what serves:</p><div class="scroll"><table>${head("setting", "serves", "file")}<tbody>${found.changes.map((row) =>
+      : found.changes.length ? html`<p>It says otherwise than what serves:</p><${Table} label="Changes">${head("setting", "serves", "file")}<tbody>${found.changes.map((row) =>
           html`<tr key=${row.path}><th scope="row"><code>${row.path}</code></th><td class="wrap"><del>${shown(row.before)}</del></td>
-            <td class="wrap"><ins>${shown(row.after)}</ins></td></tr>`)}</tbody></table></div>`
+            <td class="wrap"><ins>${shown(row.after)}</ins></td></tr>`)}</tbody><//>`
       : html`<p class="quiet">It says what serves.</p>`}
     <p><button type="button" class=${found?.changes.length ? "primary" : ""} onClick=${load}>Reload</button> <small class="quiet" role="status">${said}</small></p></section>`;
 }

@@ -46,7 +46,7 @@ function Breakers({ candidates }) {
 function Provider({ at, provider }) {
   const { name, calls, errors, latency, codes, total, candidates } = provider;
   const [tone, word] = state(provider);
-  return html`<article class="card" aria-label=${`Provider ${name}`}><h3>${name} <span class=${`tag ${tone}`}>${word}</span></h3>
+  return html`<article class="card" aria-label=${`Provider ${name}`}><h2>${name} <span class=${`tag ${tone}`}>${word}</span></h2>
     <ul class="facts"><li><span>calls</span> <b>${total.calls}</b></li><li><span>errors</span> <b class=${total.errors ? "bad" : ""}>${total.errors}</b></li>
       <li><span>median</span> <b>${seconds(total.p50)}</b></li><li><span>95%</span> <b>${seconds(total.p95)}</b></li>
       ${Object.entries(codes).map(([code, times]) => html`<li key=${code} class="bad"><span>${code}</span> <b>${times}</b></li>`)}</ul>
