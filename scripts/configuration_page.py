@@ -83,6 +83,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
+            "responses": "see [responses](#responses)",
         },
     ),
     (
@@ -230,7 +231,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
     (
         "shadow",
         parts.ShadowSettings,
-        "The parts in which a second policy differs from `policy`; see [shadow a policy](../how-to/shadow-a-policy.md).",
+        "The parts in which a second policy differs from `policy`: [how to](../how-to/shadow-a-policy.md).",
         {
             "preset": "a published composition, such as `quality_cost`; all names: `interlock.presets.PRESETS`",
             "estimator": "in the place of the preset's or the policy's; another one learns beside the gateway",
@@ -299,6 +300,17 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "tenant": "whose requests these are",
             "key": "`env:NAME`, sent by callers as a bearer token",
             "operator": "sees all tenants and may steer",
+        },
+    ),
+    (
+        "responses",
+        parts.ResponsesSettings,
+        "What `/v1/responses` keeps to be asked for again. Read at the start only.",
+        {
+            "path": "a SQLite file, which several processes may share; empty: the memory of each process",
+            "retention_s": "how long a response is kept at most",
+            "entries": "at most so many; the oldest goes first",
+            "max_bytes": "of all of them together",
         },
     ),
 ]

@@ -64,7 +64,7 @@ BELOW: dict[str, set[str]] = {
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
-    | {"exploration"},
+    | {"exploration", "signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them
 

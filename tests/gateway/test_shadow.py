@@ -133,7 +133,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     path = tmp_path / "interlock.yaml"
     path.write_text(CONFIG)
     router = await asyncio.to_thread(assemble, str(path), Router, ledger=str(tmp_path / "ledger.db"))
-    async with Service(router, front(router.plan.settings, router.plan.candidates), file=path) as service:
+    async with Service(router, front(router.plan.settings, router.plan.candidates)) as service:
+        service.watched = path
         yield service
 
 
@@ -152,9 +153,9 @@ async def test_a_shadow_with_an_estimator_of_its_own_follows_the_gateway_and_its
     assert document["learns"]
     assert document["decisions"] == 1
     assert document["progress"].error == ""
-    assert service.file is not None
-    service.file.write_text(CONFIG.replace("shadow:", "# shadow:"))
-    await reload(service, service.file)
+    assert service.watched is not None
+    service.watched.write_text(CONFIG.replace("shadow:", "# shadow:"))
+    await reload(service, service.watched)
     async with asyncio.timeout(30):
         while service.second is not None:
             await asyncio.sleep(0.02)

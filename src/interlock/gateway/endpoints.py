@@ -18,12 +18,12 @@ from ..errors import ConfigError, NotFound, RequestError, SnapshotError, nearest
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool, savings, shadow, traffic
+from . import curve, explain, parse, pool, respond, savings, shadow, traffic
 from .app import Endpoint, stream
 from .history import History, compact
+from .keys import presented
 from .latest import latest
 from .reload import reload
-from .replies import as_document
 from .service import Service
 
 MOST_ROWS = 1000
@@ -146,7 +146,7 @@ async def config(service: Service, request: Request) -> Any:
 async def config_diff(service: Service, request: Request) -> Any:
     """What the file says otherwise than what serves; `error` where it cannot be read, and then no changes."""
     service.keys.operator(_key(request))
-    file = service.file
+    file = service.watched
     if file is None:
         return {"file": None, "error": "", "changes": []}
     try:
@@ -160,14 +160,12 @@ async def config_diff(service: Service, request: Request) -> Any:
     }
 
 
-async def config_reload(service: Service, request: Request) -> Any:
-    """Serve what the file says now. 422 with the mistake when it cannot be served; then nothing has changed."""
+async def load_again(service: Service, request: Request) -> Any:
+    """Read the configuration file now. How that went is in the answer."""
     service.keys.operator(_key(request))
-    if service.file is None:
-        raise RequestError("this gateway was started without a configuration file: there is nothing to load again")
-    await reload(service, service.file)
-    if service.reload.error:
-        return JSONResponse(as_document(ConfigError(service.reload.error)), 422)
+    if service.watched is None:
+        raise NotFound("this gateway was started without a configuration file; there is nothing to reload")
+    await reload(service, service.watched)
     return service.config()
 
 
@@ -212,7 +210,7 @@ async def metrics(service: Service, request: Request) -> Any:
 
 
 def _key(request: Request) -> bytes:
-    return request.headers.get("authorization", "").encode("latin-1")
+    return presented(dict(request.headers.raw))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
@@ -226,6 +224,9 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/whoami"): whoami,
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/{name:path}"): model,
+    ("GET", "/v1/responses/{id}"): respond.retrieve,
+    ("DELETE", "/v1/responses/{id}"): respond.delete,
+    ("GET", "/v1/responses/{id}/input_items"): respond.input_items,
     ("GET", "/v1/ledger"): recent_rows,
     ("GET", "/v1/ledger/{id}"): one_decision,
     ("GET", "/v1/events"): events,
@@ -236,7 +237,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/traffic"): the_traffic,
     ("GET", "/v1/config"): config,
     ("GET", "/v1/config/diff"): config_diff,
-    ("POST", "/v1/config/reload"): config_reload,
+    ("POST", "/admin/reload"): load_again,
     ("GET", "/v1/learner"): learner,
     ("POST", "/v1/learner/rollback"): rollback,
     ("POST", "/v1/learner/resume"): resume,

@@ -25,6 +25,7 @@ from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
 from .shadow import Second, shadowing
+from .stored import Stored
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -45,20 +46,23 @@ class Reload:
 class Service:
     """One gateway. Use as an async context manager around the time in which it serves; it closes the router.
 
-    `background` are coroutines that run beside it for that time; `file` is the configuration, if it came from one.
+    `background` are coroutines that run beside it for that time.
     """
 
-    def __init__(
-        self, router: Router, front: Front, background: Sequence[Background] = (), file: Path | None = None
-    ) -> None:
-        self.router, self.front, self.file = router, front, file
-        self.second: Second | None = None
+    def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
+        self.router, self.front = router, front
         self.metrics, self.hub = Metrics(), Hub()
+        kept = router.plan.settings.responses
+        self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
         self._open: dict[str, str] = {}  # decisions under way -> tenant, since an outcome does not say whose it is
         self._problem = "starting"
+        self.watched: Path | None = None
+        """The configuration file, where there is one."""
+        self.second: Second | None = None
+        """The shadow policy, where one is configured."""
         self.metrics.watch(Gauges(self))
 
     @property
@@ -86,6 +90,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.stored.close()
         await self.router.close()
 
     def drain(self) -> None:
@@ -112,7 +117,7 @@ class Service:
         return {
             "settings": front.settings,
             "hash": front.hash,
-            "file": None if self.file is None else str(self.file),
+            "file": None if self.watched is None else str(self.watched),
             "reload": {"at": last.at, "ok": not last.error, "error": last.error},
         }
 

@@ -47,7 +47,7 @@ function File({ file, refused, tried }) {
   const [found, error, again] = usePolled("/v1/config/diff", 3000);
   const [said, say] = useState("");
   if (!file) return html`<p class="quiet">No file to load again: this gateway serves what its environment offers.</p>`;
-  const load = () => call("/v1/config/reload", {}).then(() => say("reloaded, and in force"), (problem) => say(`not reloaded: ${problem.message}`))
+  const load = () => call("/admin/reload", {}).then(({ reload: { ok, error } }) => say(ok ? "reloaded, and in force" : `not reloaded: ${error}`), (problem) => say(`not reloaded: ${problem.message}`))
     .then(() => { again(); tried(); });
   return html`<section aria-labelledby="file"><h2 id="file">The file</h2><p><code>${file}</code></p>
     ${!found ? waiting(error) : found.error ? html`<p class="bad">It cannot be served.</p>${found.error !== refused && html`<pre class="error">${found.error}</pre>`}`
