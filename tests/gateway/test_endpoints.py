@@ -364,9 +364,13 @@ async def test_busy_providers_do_not_hold_up_the_page(start: Start) -> None:
 async def test_who_asks_and_what_the_key_may(start: Start) -> None:
     async with start() as gateway:
         anyone = (await gateway.client.get("/v1/whoami")).json()
-        assert anyone == {"tenant": None, "role": "anyone", "operator": True}
+        assert anyone == {"tenant": None, "role": "anyone", "operator": True, "problem": ""}
     async with start(keys=KEYS) as gateway:
-        assert (await gateway.client.get("/v1/whoami")).status_code == 401
+        nobody = (await gateway.client.get("/v1/whoami")).json()
+        assert (nobody["role"], nobody["operator"]) == ("nobody", False)
+        assert "Authorization" in nobody["problem"]
+        wrong = (await gateway.client.get("/v1/whoami", headers=bearer("sk-x"))).json()
+        assert (wrong["role"], wrong["problem"]) == ("nobody", "this key is not known here")
         acme, ops = [(await gateway.client.get("/v1/whoami", headers=bearer(key))).json() for key in ("sk-a", "sk-o")]
         assert (acme["tenant"], acme["role"], acme["operator"]) == ("acme", "tenant", False)
         assert (ops["tenant"], ops["role"], ops["operator"]) == ("ops", "operator", True)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..config import changes, load
-from ..errors import ConfigError, NotFound, RequestError, SnapshotError, nearest
+from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unauthorized, nearest
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
@@ -30,10 +30,16 @@ MOST_ROWS = 1000
 
 
 async def whoami(service: Service, request: Request) -> Any:
-    """Whose key this is and what it may: `role` is `operator`, `tenant`, or `anyone` while no keys are configured."""
-    tenant, scope = service.keys.tenant(_key(request)), service.keys.scope(_key(request))
+    """Whose key this is and what it may: `role` is `operator`, `tenant`, or `anyone` while no keys are configured.
+
+    Without a key that is known here it is `nobody`, and `problem` says why.
+    """
+    try:
+        tenant, scope = service.keys.tenant(_key(request)), service.keys.scope(_key(request))
+    except Unauthorized as error:
+        return {"tenant": None, "role": "nobody", "operator": False, "problem": error.message}
     role = "anyone" if tenant is None else "operator" if scope is None else "tenant"
-    return {"tenant": tenant, "role": role, "operator": scope is None}
+    return {"tenant": tenant, "role": role, "operator": scope is None, "problem": ""}
 
 
 async def models(service: Service, request: Request) -> Any:

@@ -55,7 +55,8 @@ function useSession() {
   const load = async () => {
     try {
       const me = await call("/v1/whoami");
-      set({ me, models: (await call("/v1/models")).data, problem: null });
+      if (me.role === "nobody") set({ me: null, models: [], problem: { status: 401, message: me.problem } });
+      else set({ me, models: (await call("/v1/models")).data, problem: null });
     } catch (problem) {
       set({ me: null, models: [], problem });
     }
