@@ -37,7 +37,8 @@ BELOW: dict[str, set[str]] = {
     "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
     | {"identity"}
-    | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
+    | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
+    | {"presets"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
     "failsafe": NOUNS | {"objectives", "policy"},
@@ -66,8 +67,8 @@ BELOW: dict[str, set[str]] = {
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
     | {"identity", "admission"}
-    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"}
-    | {"signals"},
+    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
+    | {"exploration", "signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them
 

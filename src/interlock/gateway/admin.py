@@ -1,13 +1,12 @@
-"""/admin: keys, budgets and tenants, and loading the configuration anew. Every change is an audit row first.
+"""/admin: keys, budgets and tenants. Every change is an audit row first.
 
-A viewer sees what is its tenant's, an operator sees everything and reloads, an admin makes, changes and revokes keys.
+A viewer sees what is its tenant's, an operator sees everything, an admin makes, changes and revokes keys.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -18,11 +17,9 @@ from ..config.settings import Name
 from ..errors import InterlockError, NotFound, RequestError, nearest
 from ..identity import Allowance, Budget, Identity, KeyStore, RateLimits, Role, VirtualKey, digest, mint, misfit
 from ..identity.virtual import SHOWN
-from ..ledger import Audit
 from . import parse
 from .app import Endpoint
 from .endpoints import caller
-from .reload import reload
 from .service import Service
 
 MOST_METADATA = 32
@@ -81,7 +78,7 @@ async def create(service: Service, request: Request) -> Any:
     body = parse.convert(parse.document(await request.body()), NewKey)
     check(body, [candidate.name for candidate in service.router.plan.candidates])
     made, secret = new_key(body)
-    await _change(service, who, "key.create", made.id, {"tenant": made.tenant, "role": made.role, "name": made.name})
+    await service.audit(who, "key.create", made.id, {"tenant": made.tenant, "role": made.role, "name": made.name})
     await _store(service).put(made)
     await service.door.look()
     return {"secret": secret} | view(made)
@@ -97,7 +94,7 @@ async def change(service: Service, request: Request) -> Any:
     merged = KeyBody(**(_editable(before) | said))
     check(merged, [candidate.name for candidate in service.router.plan.candidates])
     changed = msgspec.structs.replace(before, **_fields(merged))
-    await _change(service, who, "key.change", before.id, {"fields": sorted(said)})
+    await service.audit(who, "key.change", before.id, {"fields": sorted(said)})
     await _store(service).put(changed)
     await service.door.look()
     return view(changed)
@@ -108,7 +105,7 @@ async def revoke(service: Service, request: Request) -> Any:
     who = caller(service, request)
     who.require("admin")
     before = _virtual(service, request.path_params["id"])
-    await _change(service, who, "key.revoke", before.id, {"tenant": before.tenant})
+    await service.audit(who, "key.revoke", before.id, {"tenant": before.tenant})
     revoked = await _store(service).revoke(before.id, time.time())
     await service.door.look()
     return view(revoked)
@@ -157,17 +154,6 @@ async def tenants(service: Service, request: Request) -> Any:
             for name in names
         ]
     }
-
-
-async def load_again(service: Service, request: Request) -> Any:
-    """Read the configuration file now. How that went is in the answer."""
-    who = caller(service, request)
-    who.require("operator")
-    if service.watched is None:
-        raise NotFound("this gateway was started without a configuration file; there is nothing to reload")
-    await _change(service, who, "config.reload", str(service.watched), {"before": service.front.hash})
-    await reload(service, service.watched)
-    return service.config()
 
 
 def check(body: KeyBody, candidates: list[str]) -> None:
@@ -286,12 +272,6 @@ def _store(service: Service) -> KeyStore:
     return service.door.store
 
 
-async def _change(service: Service, who: Identity, action: str, subject: str, detail: Mapping[str, Any]) -> None:
-    """Say in the ledger what is about to be done, by whom."""
-    audit = Audit(at=time.time(), action=action, subject=subject, detail={"by": who.key, **detail})
-    await service.router.ledger.commit(audit)
-
-
 ADMIN: dict[tuple[str, str], Endpoint] = {
     ("GET", "/admin/keys"): keys,
     ("POST", "/admin/keys"): create,
@@ -300,5 +280,4 @@ ADMIN: dict[tuple[str, str], Endpoint] = {
     ("POST", "/admin/keys/{id}/revoke"): revoke,
     ("GET", "/admin/budgets"): budgets,
     ("GET", "/admin/tenants"): tenants,
-    ("POST", "/admin/reload"): load_again,
 }

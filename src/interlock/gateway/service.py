@@ -15,7 +15,7 @@ from ..admission import Lease
 from ..errors import NotFound
 from ..identity import Identity
 from ..learning.learner import Learner
-from ..ledger import Record, SqliteLedger
+from ..ledger import Audit, Record, SqliteLedger
 from ..router import Router
 from ..types import Decision, Feedback, Outcome, Request
 from . import explain
@@ -26,6 +26,7 @@ from .history import WINDOW, History
 from .hub import Hub
 from .metrics import Metrics
 from .models import Catalogue
+from .shadow import Second, shadowing
 from .stored import Stored
 from .tap import Tap
 
@@ -63,6 +64,8 @@ class Service:
         self._problem = "starting"
         self.watched: Path | None = None
         """The configuration file, where there is one."""
+        self.second: Second | None = None
+        """The shadow policy, where one is configured."""
         self.metrics.watch(Gauges(self))
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
@@ -90,7 +93,7 @@ class Service:
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
         await self.door.open(self.router.ledger)
-        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
+        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         self._problem = ""
         return self
 
@@ -106,6 +109,11 @@ class Service:
         """Serve by another configuration from now on. Raises `LedgerError`."""
         await self.door.adopt(front)
         self.front = front
+
+    async def audit(self, who: Identity, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Say in the ledger what is about to be done, and by which key. Raises `LedgerError`."""
+        said = {"by": who.key, **detail}
+        await self.router.ledger.commit(Audit(at=time.time(), action=action, subject=subject, detail=said))
 
     def drain(self) -> None:
         """No new work should come: not ready any more, and pages that listen are let go."""
@@ -131,6 +139,7 @@ class Service:
         return {
             "settings": front.settings,
             "hash": front.hash,
+            "file": None if self.watched is None else str(self.watched),
             "reload": {"at": last.at, "ok": not last.error, "error": last.error},
         }
 
