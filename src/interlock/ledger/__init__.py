@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from ..types import Request
+from .database import Place
+from .queued import Ledger
 from .reading import Case, Reading, Row, Stored
 from .records import Audit, Record
 from .sqlite import SqliteLedger
@@ -15,6 +14,7 @@ __all__ = [
     "Audit",
     "Case",
     "Ledger",
+    "Place",
     "Reading",
     "Record",
     "Report",
@@ -24,25 +24,3 @@ __all__ = [
     "Ticket",
     "verify",
 ]
-
-
-class Ledger(Protocol):
-    """What the pipeline needs of a ledger."""
-
-    def put(
-        self, record: Record, request: Request | None = None, *, answer: str | None = None, durable: bool = False
-    ) -> Ticket:
-        """Queue a record without waiting. Raises Busy, LedgerClosed."""
-        ...
-
-    async def commit(self, record: Record) -> int:
-        """Append a record and return its seq once it is durable. Raises Busy, LedgerClosed, LedgerError."""
-        ...
-
-    async def knows(self, decision: str) -> bool: ...
-
-    async def explain(self, decision: str) -> Case:
-        """The decision with its outcome and feedback. Raises NotFound."""
-        ...
-
-    def close(self) -> None: ...

@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import LedgerCorrupt, LedgerError
-from .append import Appender
+from .append import SqliteAppender
 from .chain import GENESIS, attachment_digest, row_hash
 from .reading import Reading, Row
 from .records import Attachment, Entry, decode, document
@@ -114,7 +114,7 @@ def import_export(lines: Iterable[bytes], path: Path, progress: Progress | None 
     _remove(partial)
     try:
         with WriterLock(partial):
-            appender = Appender(partial)
+            appender = SqliteAppender(partial)
             try:
                 source = read_export(lines, progress)
                 while page := list(islice(source, PAGE)):
@@ -122,7 +122,6 @@ def import_export(lines: Iterable[bytes], path: Path, progress: Progress | None 
                     if appender.head != (page[-1].seq, page[-1].hash):
                         raise LedgerCorrupt("it does not hash as exported", page[0].seq)
                 count = appender.head[0]
-                appender.truncate_wal()
             finally:
                 appender.close()
             verify(partial)
