@@ -193,7 +193,7 @@ class WriterLock:
         except OSError as error:
             raise LedgerError(f"{self.path}: the lock file cannot be opened ({error.strerror})") from error
         try:
-            _lock(file)
+            lock_file(file)
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -224,12 +224,14 @@ class WriterLock:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[Any]) -> None:
+        """Exclusive until the file is closed, which the system does for a process that dies. Raises OSError."""
         file.seek(1 << 30)  # a byte past the content, so that the holder's name stays readable
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[Any]) -> None:
+        """Exclusive until the file is closed, which the system does for a process that dies. Raises OSError."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
