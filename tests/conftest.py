@@ -58,7 +58,8 @@ class PostgresServer:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
         deadline = time.monotonic() + 30
         while not self._answers():
-            assert self._process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start:\n{(self._folder / 'log').read_text()}")
             time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .database import Place
+from pathlib import Path
+from typing import Any
+
+from .database import Place, is_url, located
 from .queued import Ledger
 from .reading import Case, Reading, Row, Stored
 from .records import Audit, Record
@@ -22,5 +25,19 @@ __all__ = [
     "SqliteLedger",
     "Stored",
     "Ticket",
+    "open_ledger",
     "verify",
 ]
+
+
+def open_ledger(place: Place, *, spool: Path | None = None, **options: Any) -> Ledger:
+    """The ledger at `place` (see database.py), to write. `spool` is PostgreSQL's, other options those of `Ledger`.
+
+    Raises LedgerError; ConfigError when the place is a URL and asyncpg is not installed.
+    """
+    place = located(place)
+    if is_url(place):
+        from .postgres import PostgresLedger
+
+        return PostgresLedger(str(place), spool=spool, **options)
+    return SqliteLedger(place, **options)

@@ -1,8 +1,8 @@
 """The seam between the ledger and the database that holds it: what SQLite and PostgreSQL each implement.
 
-The queries are written once, in the SQL that both speak, with `?` for a parameter. A *place* says where a ledger is: the
-path of a SQLite file, the URL of a PostgreSQL database, or `env:NAME`, the variable that holds one of them; a URL may
-hold a password, so a place is never printed: the `name` of what was opened is.
+The queries are written once, in the SQL that both speak, with `?` for a parameter. A *place* says where a ledger is:
+the path of a SQLite file, the URL of a PostgreSQL database, or `env:NAME`, the variable that holds one of them; a URL
+may hold a password, so a place is never printed: the `name` of what was opened is.
 """
 
 from __future__ import annotations

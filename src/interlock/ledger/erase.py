@@ -2,9 +2,9 @@
 
 Attachments (vector, prompt, answer, quotes) are deleted: by SQLite with secure_delete, so that their bytes are
 overwritten in the file, and the write-ahead log, which may still hold them, is emptied; by PostgreSQL from every view
-at once, and from its files when it vacuums and its own log has been recycled. The chain knows only salted digests and still
-verifies; an audit row says which rows lost what. Folds skip decisions whose vector was erased, and snapshots that may
-have learned from them are dropped: the learner folds again from the start.
+at once, and from its files when it vacuums and its own log has been recycled. The chain knows only salted
+digests and still verifies; an audit row says which rows lost what. Folds skip decisions whose vector was erased, and
+snapshots that may have learned from them are dropped: the learner folds again from the start.
 """
 
 from __future__ import annotations
@@ -56,18 +56,14 @@ def erase(appender: Transactions, *, tenant: str | None = None, decision: str | 
     """Erase everything attached to a tenant's rows, or to one decision's. Raises NotFound, LedgerError."""
     if (tenant is None) == (decision is None):
         raise LedgerError("name either a tenant or a decision to forget")
-    if tenant is not None:
-        subject, where, named = f"tenant={tenant}", TENANT, (tenant, tenant)
-    else:
-        subject, where, named = f"decision={decision}", DECISION, (decision,)
+    named: tuple[str | None, ...] = (decision,) if tenant is None else (tenant, tenant)
+    subject, where = (f"tenant={tenant}", TENANT) if tenant is not None else (f"decision={decision}", DECISION)
     if not appender.query(f"SELECT 1 FROM rows WHERE {where} LIMIT 1", named):
         raise NotFound(f"the ledger has no row of {subject}")
     query = f"SELECT seq, name FROM attachments WHERE seq IN (SELECT seq FROM rows WHERE {where}) ORDER BY seq"
     found = appender.query(query, named)
     if not found:
-        return Erasure(
-            subject=subject, attachments={}, rows=(), snapshots=(), audit=None, wal_emptied=appender.scrub()
-        )
+        return Erasure(subject=subject, attachments={}, rows=(), snapshots=(), audit=None, wal_emptied=appender.scrub())
     first = found[0][0]
     query = "SELECT version FROM snapshots WHERE seq >= ? ORDER BY seq"
     snapshots = tuple(version for (version,) in appender.query(query, (first,)))

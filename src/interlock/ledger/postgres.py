@@ -339,7 +339,8 @@ class PostgresLedger(Ledger):
 
 async def _append(connection: Connection, writer: str, number: int, every: int, entries: Sequence[Entry]) -> int:
     columns = list(zip(*((e.at, e.kind, e.decision, e.tenant, e.body) for e in entries), strict=True))
-    beside = list(zip(*((i, a.name, a.salt, a.blob) for i, e in enumerate(entries) for a in e.attachments), strict=True))
+    attached = ((i, a.name, a.salt, a.blob) for i, e in enumerate(entries) for a in e.attachments)
+    beside = list(zip(*attached, strict=True))
     first: int = await connection.fetchval(APPEND, writer, number, every, *columns, *(beside or [()] * 4))
     return first
 

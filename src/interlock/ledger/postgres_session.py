@@ -17,9 +17,11 @@ from ..errors import ConfigError, LedgerError, LedgerUnreachable
 from .postgres_schema import OLDEST_SERVER, SCHEMA, SETUP, VERSION
 
 try:
-    import asyncpg
+    import asyncpg  # type: ignore[import-untyped,unused-ignore]
 except ImportError:
-    raise ConfigError("a ledger in PostgreSQL needs asyncpg: pip install 'interlock[postgres]'", path="ledger") from None
+    raise ConfigError(
+        "a ledger in PostgreSQL needs asyncpg: pip install 'interlock[postgres]'", path="ledger"
+    ) from None
 
 T = TypeVar("T")
 Connection = Any  # asyncpg.Connection

@@ -5,7 +5,7 @@ it in one transaction (group commit), so the cost of a commit is shared by every
 When the queue is full the caller gets `Busy`: back-pressure, not loss.
 
 What is promised when:
-    `put`     once its ticket is done: survives the death of the process; a power cut may take the last moments of SQLite
+    `put`     once its ticket is done: survives the death of the process; a power cut may take SQLite's last moments
     `commit`  once it has returned: also survives a power cut (SQLite: synchronous=FULL for the group it is in)
 When a group cannot be written (disk full, file locked) every ticket in it gets the error, it is logged and counted, and
 the chain continues from the last committed row with the next group.
@@ -144,10 +144,12 @@ class Ledger(Reading):
     def forget(self, *, tenant: str | None = None, decision: str | None = None) -> Erasure:
         """Erase the attachments (prompt, answer, quotes, vector) of a tenant's or of one decision's rows so far.
 
-        Blocks until the content is gone (see erase.py). An audit row says what was erased; the chain still verifies. Stored
-        snapshots that may have learned from it go too. Raises NotFound when there is no such tenant or decision.
+        Blocks until the content is gone (see erase.py). An audit row says what was erased; the chain still verifies.
+        Snapshots that may have learned from it go too. Raises NotFound when there is no such tenant or decision.
         """
-        found: Erasure = self._enqueue(Job(Ticket(), lambda appender: appender.erase(tenant=tenant, decision=decision))).wait()
+        found: Erasure = self._enqueue(
+            Job(Ticket(), lambda appender: appender.erase(tenant=tenant, decision=decision))
+        ).wait()
         return found
 
     def keep_snapshot(self, snapshot: Stored, keep: int, pinned: Sequence[str] = ()) -> Ticket:

@@ -1,8 +1,8 @@
 """Verify a ledger: recompute every hash and name the first place where something is not what was written.
 
-A full verification reads everything: rows, attachments, checkpoints, snapshots, and what the database itself can check. The recent
-one starts at the last checkpoint, trusting what lies before it, and is what every start of a writer does. A hash chain
-alone cannot show that its end was cut off; an anchor (seq and hash of a row, kept elsewhere) can.
+A full verification reads everything: rows, attachments, checkpoints, snapshots, and what the database itself can check.
+The recent one starts at the last checkpoint, trusting what lies before it, and is what every start of a writer does. A
+hash chain alone cannot show that its end was cut off; an anchor (seq and hash of a row, kept elsewhere) can.
 """
 
 from __future__ import annotations
