@@ -97,7 +97,7 @@ class PostgresAppender:
     """See database.Appender. `folder` is the spool's, None for none."""
 
     def __init__(self, url: str, checkpoint_every: int = 1024, folder: Path | None = None) -> None:
-        self._session = Session(url, patience=WRITING)
+        self._session = Session(url, patience=WRITING, waits=False)
         self.name, self._every, self._folder = self._session.name, checkpoint_every, folder
         self.writer, self._number = uuid4().hex, 0
         self.degraded = ""

@@ -53,17 +53,24 @@ def wait(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class Session:
-    """One connection. `patience` is how long (seconds) the server may take for one piece of work."""
+    """One connection. `patience` is how long (seconds) the server may take for one piece of work.
 
-    def __init__(self, url: str, *, text: type[str] | type[bytes] = str, patience: float = 60.0) -> None:
-        self.url, self.name, self._text, self._patience = url, shown(url), text, patience
+    `waits` says whether to wait for a new connection even while the database is known not to answer.
+    """
+
+    def __init__(
+        self, url: str, *, text: type[str] | type[bytes] = str, patience: float = 60.0, waits: bool = True
+    ) -> None:
+        self.url, self.name, self._text = url, shown(url), text
+        self._patience, self._waits = patience, waits
         self._connection: Connection = None
         self._attempt: asyncio.Task[None] | None = None
-        self._down, self._tried = "", 0.0
+        self._problem: LedgerError | None = None  # why there is no connection
+        self._tried = 0.0
         self._turn = asyncio.Lock()
 
     def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Raises LedgerError; LedgerUnreachable at once while the database is known not to answer."""
+        """Raises LedgerError; LedgerUnreachable when the database does not answer."""
         return wait(self.work(work))
 
     async def work(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -99,21 +106,21 @@ class Session:
         if self._attempt is None or (self._attempt.done() and now >= self._tried + AGAIN):
             self._tried = now
             self._attempt = asyncio.create_task(self._connect())
-        await asyncio.wait([self._attempt], timeout=0.0 if self._down else CONNECT)
+        await asyncio.wait([self._attempt], timeout=CONNECT if self._waits or self._problem is None else 0.0)
+        if self._problem is not None:
+            raise self._problem
         if not self._attempt.done():
-            raise LedgerUnreachable(self._down or f"{self.name}: no connection after {CONNECT:g} seconds")
-        self._attempt.result()
+            raise LedgerUnreachable(f"{self.name}: no connection after {CONNECT:g} seconds")
         return self._connection
 
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT):
                 self._connection = await connect(self.url, self._text)
-        except Exception as error:
-            problem = explained(error, self.name)
-            self._down = str(problem)
-            raise problem from error
-        self._down = ""
+        except Exception as error:  # noqa: BLE001 - raised to whoever wants the connection
+            self._problem = explained(error, self.name)
+        else:
+            self._problem = None
 
 
 async def connect(url: str, text: type[str] | type[bytes] = str) -> Connection:
