@@ -20,7 +20,8 @@ from .exploration import EXPLORATIONS
 from .guards import Access, Addressed, Board, CapabilityGuard, Guard, Guards, Health, LimitsGuard, Rule, Rules, Trust
 from .learning.learner import Learner
 from .learning.trust import Trust as JudgeTrust
-from .ledger import SqliteLedger
+from .ledger import Ledger, open_ledger
+from .ledger.database import is_url, located
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
@@ -50,7 +51,7 @@ def from_settings(settings: Settings, router: type[R], *, ledger: str | None = N
     """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`."""
     plan = build_plan(settings, because=because)
     policy = build_policy(settings, plan.reader)
-    book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
+    book = ledger_of(settings, ledger)
     try:
         made = router(plan, Served(policy.prepare(), UNTRAINED), book)
         made.learner = start_learner(settings, policy, made)
@@ -58,6 +59,15 @@ def from_settings(settings: Settings, router: type[R], *, ledger: str | None = N
         book.close()
         raise
     return made
+
+
+def ledger_of(settings: Settings, place: str | None = None) -> Ledger:
+    """The ledger of a configuration, or of another place. Raises `ConfigError`, `LedgerError`."""
+    own = settings.ledger
+    where = located(place or own.url or own.path)
+    if is_url(where):
+        return open_ledger(where, payload=own.payload, linger=0.0, spool=Path(own.spool) if own.spool else None)
+    return open_ledger(_writable(Path(where)), payload=own.payload, linger=0.0)
 
 
 def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:

@@ -44,6 +44,7 @@ async def _reload(router: Router, settings: Settings) -> None:
             policy = build_policy(settings, plan.reader)
             served = await asyncio.to_thread(_carried_over, before, old, plan, policy.clone())
             if learner is not None:
+                await asyncio.to_thread(router.ledger.head)  # while it cannot be read, no learner could start
                 await asyncio.to_thread(learner.stop)
                 stopped = True
             router.plan, router.served = plan, served

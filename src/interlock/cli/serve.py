@@ -23,8 +23,8 @@ def serve(
     config: Path | None = typer.Option(
         None, "--config", "-c", help="interlock.yaml; default: what the environment offers."
     ),
-    ledger: Path | None = typer.Option(
-        None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."
+    ledger: str | None = typer.Option(
+        None, help="Ledger file; default: the configuration's ledger, else .interlock/ledger.db."
     ),
     log_level: str = typer.Option("warning", help=f"One of {', '.join(LEVELS)}."),
     as_json: bool = typer.Option(False, "--json", help="Print the start banner as one line of JSON."),
@@ -50,7 +50,7 @@ def serve(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console = Console(highlight=False)
     with console.status("starting ..."):
-        router = assemble(str(config) if config else None, Router, ledger=str(ledger) if ledger else None)
+        router = assemble(str(config) if config else None, Router, ledger=ledger)
         own = router.plan.settings.server
         socket = listen(own.host if host is None else host, own.port if port is None else port)
 
@@ -76,7 +76,7 @@ def facts(router: Router, url: str) -> dict[str, Any]:
         "candidates": [candidate.name for candidate in plan.candidates],
         "policy": router.served.policy.name,
         "snapshot": router.served.snapshot,
-        "ledger": str(router.ledger.path),
+        "ledger": router.ledger.name,
         "keys": len(plan.settings.server.keys),
         "pocket": [name for name, provider in plan.settings.providers.items() if provider.kind == "pocket"],
     }

@@ -138,7 +138,9 @@ async def healthz(service: Service, request: Request) -> Any:
 async def readyz(service: Service, request: Request) -> Any:
     """Whether requests should come here: not before the start, not while draining, not when the ledger cannot write."""
     problems = service.problems()
-    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+    degraded = service.router.ledger.degraded
+    document = {"ready": not problems, "problems": problems} | ({"degraded": degraded} if degraded else {})
+    return JSONResponse(document, 503 if problems else 200)
 
 
 async def metrics(service: Service, request: Request) -> Any:

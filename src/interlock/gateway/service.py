@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
 from ..learning.learner import Learner
-from ..ledger import Record, SqliteLedger
+from ..ledger import Ledger, Record
 from ..router import Router
 from ..types import Decision, Feedback, Outcome
 from . import explain
@@ -72,7 +72,7 @@ class Service:
         return self.router.learner
 
     async def __aenter__(self) -> Self:
-        self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
+        self.router.ledger = cast(Ledger, Tap(self.router.ledger, self._hear))
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
         self._problem = ""
         return self

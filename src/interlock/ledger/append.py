@@ -29,7 +29,7 @@ CHUNK = 256  # rows in the largest statement; 8 columns each stay far below SQLi
 class SqliteAppender:
     """The one writing connection and the head of the chain: a `database.Appender` for one thread at a time."""
 
-    degraded = ""
+    degraded, spooled = "", 0
 
     def __init__(self, path: Path, checkpoint_every: int = 1024, busy_seconds: float = 5.0) -> None:
         self.path, self._every = path, checkpoint_every

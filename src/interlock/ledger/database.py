@@ -64,6 +64,11 @@ class Appender(Protocol):
         ...
 
     @property
+    def spooled(self) -> int:
+        """Rows that wait on this machine for the database."""
+        ...
+
+    @property
     def degraded(self) -> str:
         """How what is appended is kept while the database does not answer; "" while it does."""
         ...

@@ -67,9 +67,9 @@ def export(
     count = 0
     rows = reading.rows(kind=kind, tenant=tenant, until=head)
     while page := list(islice(rows, PAGE)):
-        beside = _beside(reading, [row.seq for row in page])
+        kept = beside(reading, [row.seq for row in page])
         for row in page:
-            out.write(msgspec.json.encode(_line(row, beside.get(row.seq, {}))) + b"\n")
+            out.write(msgspec.json.encode(_line(row, kept.get(row.seq, {}))) + b"\n")
         count += len(page)
         if progress is not None:
             progress(page[-1].seq, head)
@@ -159,7 +159,8 @@ def _verified(line: Line, seq: int, prev: bytes) -> bytes:
     return line.hash
 
 
-def _beside(reading: Reading, seqs: list[int]) -> dict[int, dict[str, Kept]]:
+def beside(reading: Reading, seqs: list[int]) -> dict[int, dict[str, Kept]]:
+    """The attachments, with their salts, of a page of rows in order: seq -> name -> attachment."""
     found: dict[int, dict[str, Kept]] = {}
     query = "SELECT seq, name, salt, blob FROM attachments WHERE seq BETWEEN ? AND ?"
     wanted = set(seqs)

@@ -157,6 +157,11 @@ class Ledger(Reading):
         return self._enqueue(Job(Ticket(), lambda appender: appender.keep_snapshot(snapshot, keep, pinned)))
 
     @property
+    def spooled(self) -> int:
+        """Rows that wait on this machine for the database; they are acknowledged, and not lost by a restart."""
+        return self._appender.spooled
+
+    @property
     def degraded(self) -> str:
         """How writes are kept while the database does not answer, "" while it does."""
         return self._appender.degraded
