@@ -144,7 +144,7 @@ async def readyz(service: Service, request: Request) -> Any:
 
 
 async def metrics(service: Service, request: Request) -> Any:
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _key(request: Request) -> bytes:

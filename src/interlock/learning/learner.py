@@ -115,7 +115,7 @@ class Learner:
         self._pin, self._pinned_at = pin_since(self._reading, 0, "")
         self._head = self._reading.head()[0]
         self._working = self._newest(self._fold)
-        self._stored_at = 0.0
+        self._stored, self._stored_at = self._working.version, 0.0
         self._leading = not ledger.shared
 
     def start(self) -> Self:
@@ -160,7 +160,7 @@ class Learner:
             stale = self._served is not None and not self._pin and self._served[1].version != self._working.version
             if not self._pin and (changed or recovered or stale or self._served is None):
                 self._serve(self._policy.clone(), self._working)
-            if changed and self._at - self._stored_at >= self._store_every:
+            if self._working.version != self._stored and self._at - self._stored_at >= self._store_every:
                 self._store()
             return changed
 
@@ -172,6 +172,7 @@ class Learner:
             newest = self._newest(fold)
             if newest.seq or not self._working.seq:
                 self._fold, self._policy, self._working = fold, cast(Servable, fold.policy), newest
+                self._stored = newest.version
             self._head = max(self._head, self._working.seq)
             self._at, self._error = time.time(), ""
             good = self._served is not None and self._served[2] == ""
@@ -309,7 +310,7 @@ class Learner:
         if self._working.seq < self._fold.seq:
             self._working = self._fold.snapshot(time.time())
         self._ledger.keep_snapshot(self._working, self._keep, [self._pin] if self._pin else []).wait()
-        self._stored_at = time.time()
+        self._stored, self._stored_at = self._working.version, time.time()
 
     def _newest(self, fold: Fold) -> Stored:
         """Let `fold` continue from the newest stored snapshot that is undamaged and its own, else from the start."""

@@ -152,6 +152,11 @@ class Ledger(Reading):
         ).wait()
         return found
 
+    def append(self, entries: Sequence[Entry], durable: bool = False) -> Sequence[int]:
+        """Append what another process has encoded, as one group; blocks until it is committed. Raises LedgerError."""
+        found: Sequence[int] = self._enqueue(Job(Ticket(), lambda appender: appender.append(entries, durable))).wait()
+        return found
+
     def keep_snapshot(self, snapshot: Stored, keep: int, pinned: Sequence[str] = ()) -> Ticket:
         """Store a snapshot and drop all but the newest `keep` and the `pinned`."""
         return self._enqueue(Job(Ticket(), lambda appender: appender.keep_snapshot(snapshot, keep, pinned)))
