@@ -153,6 +153,7 @@ async def test_rows_wait_on_this_machine_while_the_database_is_away(
             assert set(seqs) == {0}
             assert "30 rows wait on this machine" in ledger.degraded
             assert ledger.trouble is None
+            assert await ledger.knows("il-29")
             with pytest.raises(LedgerUnreachable):
                 await ledger.explain("il-0")
         finally:
@@ -161,6 +162,7 @@ async def test_rows_wait_on_this_machine_while_the_database_is_away(
         assert await ledger.commit(make.outcome("il-0")) == 32
         assert [row.decision for row in ledger.rows(kind="decision")] == [f"il-{i}" for i in range(30)]
         assert (await ledger.explain("il-29")).prompt is not None
+        assert ledger._uncommitted == set()
     assert verify(url).rows == 32
     assert list((tmp_path / "spool").iterdir()) == []
 

@@ -34,6 +34,7 @@ from .ticket import Ticket, settle_all
 log = logging.getLogger("interlock.ledger")
 
 GROUP = 1024  # writes in one transaction at most
+KNOWN = 100_000  # decisions that wait for the database and can be judged meanwhile, at most
 RESTS = 4  # so that writing takes a fifth of one core at most, while it is not overrun
 
 
@@ -94,6 +95,7 @@ class Ledger(Reading):
         self._gate = threading.Lock()
         self._closed = False
         self._uncommitted: set[str] = set()
+        self._spooled: list[str] = []  # of those, what waits on this machine
         self.failed = 0
         self.trouble: InterlockError | None = None
         self._thread = threading.Thread(target=self._work, name="interlock-ledger", daemon=True)
@@ -228,7 +230,10 @@ class Ledger(Reading):
         """The next item; the appender is tended while there is none."""
         while True:
             try:
-                return self._queue.get(timeout=self._appender.tend())
+                due = self._appender.tend()
+                if due is None and self._spooled:
+                    self._forget_committed(())
+                return self._queue.get(timeout=due)
             except queue.Empty:
                 continue
 
@@ -259,7 +264,15 @@ class Ledger(Reading):
         else:
             self.trouble = None
             settle_all(tickets, seqs)
-        self._uncommitted.difference_update(write.decision for write in writes)
+        self._forget_committed([write.decision for write in writes if write.decision])
+
+    def _forget_committed(self, decisions: Sequence[str]) -> None:
+        """Drop from what is known without the database what the database has by now; some that wait for it stay."""
+        if self._appender.spooled and len(self._uncommitted) < KNOWN:
+            self._spooled += decisions
+        else:
+            self._uncommitted.difference_update(decisions, self._spooled)
+            self._spooled.clear()
 
     def _run(self, job: Job) -> None:
         try:
