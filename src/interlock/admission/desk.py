@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import msgspec
 
-from ..errors import OverBudget, Throttled
+from ..errors import CounterUnreachable, OverBudget, Throttled
 from ..guards.base import matches
 from ..guards.budget import WorstCase, most_tokens
 from ..identity import UNLIMITED, Allowance, Budget, Identity
@@ -100,6 +100,8 @@ class Desk:
     ) -> None:
         self.counter, self.terms, self._clock, self._tell = counter, terms or Terms(), clock, tell
         self._since: dict[str, tuple[Ask, int]] | None = None
+        self.shared = False
+        """Whether others write the same ledger: then what is counted here is not all, and no limit can be held."""
 
     async def admit(self, identity: Identity, request: Request) -> Lease:
         """Raises `OverBudget`, `Throttled`, `CounterUnreachable`."""
@@ -108,6 +110,8 @@ class Desk:
         at = came(request.id, self._clock())
         if not any(allowance is not UNLIMITED for _, allowance in allowances):
             return Lease(self, stamped(request, identity), Ask(request.id, at, accounts), 0, b"")
+        if self.shared:
+            raise CounterUnreachable("budgets and limits are not counted for several processes on one ledger yet")
         ask, soft = self._ask(identity, request, allowances, accounts, at)
         verdict = await self.counter.reserve(ask) if ask.caps or ask.rates or ask.streams else Verdict(0)
         if verdict.against:

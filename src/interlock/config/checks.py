@@ -263,6 +263,20 @@ def budgets(listed: Sequence[Budget], document: Document, place: Place) -> None:
         raise document.error(found[1], *place, found[0])
 
 
+def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    own, given = settings.ledger, document.data.get("ledger", {})
+    if own.url and "path" in given:
+        raise document.error("a ledger is in one place; leave out `path` or `url`", "ledger", "path")
+    if "spool" in given and not own.url:
+        problem = "it does nothing for a ledger in a file; it is where rows wait for the database of `url`"
+        raise document.error(problem, "ledger", "spool")
+    if own.url:
+        url = secret(own.url, document, ("ledger", "url"), environment)
+        if not re.match(r"postgres(ql)?://", url):
+            problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
+            raise document.error(problem, "ledger", "url")
+
+
 ALL: Sequence[Check] = (
     names,
     providers,
@@ -277,6 +291,7 @@ ALL: Sequence[Check] = (
     keys,
     tokens,
     admission,
+    ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""
 

@@ -168,9 +168,15 @@ class ExecutionSettings(Part, frozen=True):
 
 
 class LedgerSettings(Part, frozen=True):
-    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
+    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
+
+    The ledger is the SQLite file `path`, or, for several gateways, the PostgreSQL database whose URL is in the variable
+    that `url` names (`env:NAME`). In the folder `spool` rows wait while that database does not answer; empty for none.
+    """
 
     path: str = ".interlock/ledger.db"
+    url: str = ""
+    spool: str = ".interlock/spool"
     payload: bool = False
 
 

@@ -19,7 +19,8 @@ from ..config.settings import AdmissionSettings
 from ..errors import ConfigError, InterlockError
 from ..identity import Allowance, Identity, KeyStore, SqliteKeys, VirtualKey
 from ..identity.key_set import keeping_fresh, refresh
-from ..ledger import Audit, SqliteLedger
+from ..ledger import Audit, Ledger
+from ..ledger.database import is_url
 from ..types import Request, new_id
 from .front import Front
 
@@ -39,14 +40,15 @@ class Door:
         self.store: KeyStore | None = None
         self.virtual: list[VirtualKey] = []
         self._version, self._counting = -1, False
-        self._ledger: SqliteLedger | None = None
+        self._ledger: Ledger | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self, ledger: SqliteLedger) -> None:
+    async def open(self, ledger: Ledger) -> None:
         """Raises `KeyStoreError`, `LedgerError`, `ConfigError`; `CounterUnreachable` when Redis is not there."""
         own = self._front.admission
         self._ledger = ledger
-        self.store = SqliteKeys(own.keys or beside(ledger.path))
+        self.store = SqliteKeys(own.keys or beside(ledger.name))
+        self.desk.shared = ledger.shared
         if own.redis:
             self._counter = self.desk.counter = await redis_counter(own, ledger)
         await self.look()
@@ -93,7 +95,7 @@ class Door:
     @property
     def degraded(self) -> bool:
         """Whether what counts for all workers cannot be reached."""
-        return isinstance(self._counter, RedisCounter) and self._counter.lost
+        return self.desk.shared or (isinstance(self._counter, RedisCounter) and self._counter.lost)
 
     async def look(self) -> None:
         """Take in what has changed among the virtual keys. Raises `KeyStoreError`, `LedgerError`."""
@@ -127,12 +129,13 @@ class Door:
         self._tasks.add(task)
 
 
-def beside(ledger: Path) -> Path:
+def beside(ledger: Path | str) -> Path:
     """Where the keys are that belong to a ledger, unless the configuration says otherwise."""
-    return ledger.with_name(f"{ledger.stem}.keys.db")
+    path = Path(".interlock/ledger.db") if is_url(ledger) or "://" in str(ledger) else Path(ledger)
+    return path.with_name(f"{path.stem}.keys.db")
 
 
-async def redis_counter(own: AdmissionSettings, ledger: SqliteLedger) -> RedisCounter:
+async def redis_counter(own: AdmissionSettings, ledger: Ledger) -> RedisCounter:
     """A counter that is not started yet. Raises `ConfigError` when the client is not installed."""
     try:
         from redis.asyncio import BlockingConnectionPool, Redis
@@ -145,7 +148,7 @@ async def redis_counter(own: AdmissionSettings, ledger: SqliteLedger) -> RedisCo
     return RedisCounter(Redis.from_pool(pool), await source(ledger), prefix=own.prefix, when_lost=own.when_lost)
 
 
-async def source(ledger: SqliteLedger) -> str:
+async def source(ledger: Ledger) -> str:
     """The ledger's own name among those whose money is counted together; the first use gives it one."""
     rows = await asyncio.to_thread(lambda: list(ledger.rows(kind="audit")))
     for row in rows:
