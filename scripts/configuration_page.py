@@ -82,6 +82,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
+            "responses": "see [responses](#responses)",
         },
     ),
     (
@@ -249,6 +250,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         "",
         {
             "path": "of the SQLite file; its folder is made",
+            "url": "`env:NAME`, a variable with the `postgresql://` URL of a database to share; then there is no `path`",
+            "spool": "with `url`: the folder where rows wait while the database does not answer; empty for none",
             "payload": "keep prompts, answers and evidence that quotes them, apart from the chain and erasable",
         },
     ),
@@ -287,6 +290,17 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "tenant": "whose requests these are",
             "key": "`env:NAME`, sent by callers as a bearer token",
             "operator": "sees all tenants and may steer",
+        },
+    ),
+    (
+        "responses",
+        parts.ResponsesSettings,
+        "What `/v1/responses` keeps to be asked for again. Read at the start only.",
+        {
+            "path": "a SQLite file, which several processes may share; empty: the memory of each process",
+            "retention_s": "how long a response is kept at most",
+            "entries": "at most so many; the oldest goes first",
+            "max_bytes": "of all of them together",
         },
     ),
 ]

@@ -62,7 +62,8 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
-    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"},
+    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"}
+    | {"signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them
 

@@ -17,7 +17,20 @@ from .errors import ConfigError
 from .estimators import ESTIMATORS
 from .execution import STRATEGIES, Cascade, Executor, Fallback, Strategy
 from .exploration import EXPLORATIONS
-from .guards import Access, Addressed, Board, CapabilityGuard, Guard, Guards, Health, LimitsGuard, Rule, Rules, Trust
+from .guards import (
+    Access,
+    Addressed,
+    Board,
+    CapabilityGuard,
+    Dialect,
+    Guard,
+    Guards,
+    Health,
+    LimitsGuard,
+    Rule,
+    Rules,
+    Trust,
+)
 from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
 from .ledger import Ledger, open_ledger
@@ -171,6 +184,7 @@ def guards_of(settings: Settings, board: Board) -> Guards:
         Addressed({name: model.candidates for name, model in settings.models.items()}),
         Access(own.access.tenants, own.access.default),
         CapabilityGuard(own.capability.forbid_unknown, own.capability.margin),
+        Dialect({name: getattr(PROVIDERS[block.kind], "speaks", "") for name, block in settings.providers.items()}),
         Health(board),
     ]
     if own.trust is not None:

@@ -179,6 +179,15 @@ class ServerSettings(Part, frozen=True):
     reload_every_s: Positive = 1.0
 
 
+class ResponsesSettings(Part, frozen=True):
+    """Where answers of /v1/responses are kept for their callers: in memory, or in a SQLite file. Read at the start."""
+
+    path: str = ""
+    retention_s: Positive = 86_400.0
+    entries: Count = 10_000
+    max_bytes: Count = 64 * 1024 * 1024
+
+
 class ModelSettings(Part, frozen=True):
     """A virtual model: the name callers ask for, and globs of the candidates that may answer."""
 
@@ -201,6 +210,7 @@ class Settings(Part, frozen=True):
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     server: ServerSettings = ServerSettings()
+    responses: ResponsesSettings = ResponsesSettings()
 
     @property
     def hash(self) -> str:

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 from ..errors import NotFound, RequestError, SnapshotError, nearest
 from ..ledger import records
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool
+from . import curve, explain, parse, pool, respond
 from .app import Endpoint, stream
 from .history import History
+from .keys import presented
 from .latest import latest
 from .service import Service
 
@@ -148,7 +149,7 @@ async def metrics(service: Service, request: Request) -> Any:
 
 
 def _key(request: Request) -> bytes:
-    return request.headers.get("authorization", "").encode("latin-1")
+    return presented(dict(request.headers.raw))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
@@ -161,6 +162,9 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/{name:path}"): model,
+    ("GET", "/v1/responses/{id}"): respond.retrieve,
+    ("DELETE", "/v1/responses/{id}"): respond.delete,
+    ("GET", "/v1/responses/{id}/input_items"): respond.input_items,
     ("GET", "/v1/ledger"): recent_rows,
     ("GET", "/v1/ledger/{id}"): one_decision,
     ("GET", "/v1/events"): events,

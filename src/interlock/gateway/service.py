@@ -25,6 +25,7 @@ from .hub import Hub
 from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
+from .stored import Stored
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -57,6 +58,8 @@ class Service:
     ) -> None:
         self.router, self.front, self._worker = router, front, worker
         self.metrics, self.hub = Metrics(), Hub()
+        kept = router.plan.settings.responses
+        self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
@@ -89,6 +92,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.stored.close()
         await self.router.close()
 
     def drain(self) -> None:
