@@ -13,7 +13,7 @@ import pytest
 from interlock import checks
 from interlock.estimators import ESTIMATORS, Constant, Kernel, Ridge
 from interlock.exploration import EXPLORATIONS, Greedy
-from interlock.guards import Access, Addressed, Board, CapabilityGuard, Health, Trust
+from interlock.guards import Access, Addressed, Board, CapabilityGuard, Dialect, Health, Trust
 from interlock.types import Reason
 
 VARIANTS: dict[str, Callable[[], Any]] = {
@@ -27,6 +27,7 @@ GUARDS: dict[str, Callable[[], Any]] = {
     "addressed": partial(Addressed, {"auto": ("*",)}),
     "access": partial(Access, {"t": ("small",)}, ("*",)),
     "capability": CapabilityGuard,
+    "dialect": partial(Dialect, {"p": "messages"}),
     "health": lambda: Health(Board()),
     "trust": partial(Trust, "pii", ("private",)),
 }

@@ -78,6 +78,19 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     min_quality: float | None = None
 
 
+class Native(msgspec.Struct, frozen=True):
+    """A request as its caller put it, where that was not in chat: a provider of that dialect gets it as it is.
+
+    `only` names what chat has no words for, so that nobody but such a provider may serve it. `betas` are the unfinished
+    features of the dialect that the caller asks for.
+    """
+
+    dialect: str
+    body: Mapping[str, Any]
+    only: tuple[str, ...] = ()
+    betas: str = ""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be routed. `needs` names required capabilities (`tools`, `json`, `image`, `audio`, `logprobs` ...)."""
 
@@ -95,6 +108,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
+    native: Native | None = None
 
     @property
     def prompt(self) -> str:
@@ -153,6 +167,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile = Profile()
     options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Fields set on every call to it, e.g. `{"reasoning_effort": "low"}`."""
+    quota_domain: str = ""
+    """Candidates of one domain share one quota and one account; empty is the provider's."""
+
+    @property
+    def domain(self) -> str:
+        return self.quota_domain or self.provider
 
     def can(self, capability: str) -> Capability:
         return self.profile.capabilities.get(capability, Capability.UNKNOWN)
@@ -357,6 +377,7 @@ class Chunk(msgspec.Struct, frozen=True):
     """A piece of a provider's answer in the OpenAI chat shape.
 
     `raw` is the JSON to forward: one `chat.completion.chunk` when streaming, the whole `chat.completion` when not.
+    `native` is the same as the provider said it, where it was asked in the caller's own dialect: JSON, or an event.
     """
 
     raw: bytes
@@ -365,6 +386,7 @@ class Chunk(msgspec.Struct, frozen=True):
     finish: str = ""
     confidence: float | None = None
     energy: float | None = None
+    native: bytes = b""
 
 
 class Answer(msgspec.Struct, frozen=True):

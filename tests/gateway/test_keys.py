@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from interlock.errors import NotFound, Unauthorized
-from interlock.gateway.keys import Key, Keys
+from interlock.gateway.keys import Key, Keys, presented
 
 KEYS = Keys([Key("acme", "sk-a"), Key("acme", "sk-o", operator=True)])
 
@@ -38,3 +38,9 @@ def test_only_operators_steer() -> None:
 def test_keys_are_not_kept() -> None:
     assert "sk-a" not in repr(vars(KEYS))
     assert "sk-a" not in repr(Key("acme", "sk-a"))
+
+
+def test_a_key_comes_in_either_header() -> None:
+    assert presented({}) == b""
+    assert presented({b"authorization": b"Bearer a", b"x-api-key": b"b"}) == b"Bearer a"
+    assert KEYS.tenant(presented({b"x-api-key": b"sk-a"})) == "acme"

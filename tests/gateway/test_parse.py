@@ -22,7 +22,7 @@ def body(**fields: Any) -> bytes:
 
 
 def read(raw: bytes, headers: dict[bytes, bytes] | None = None, tenant: str | None = None) -> parse.Parsed:
-    return parse.chat(raw, headers or {}, tenant, MODELS)
+    return parse.chat(parse.document(raw), headers or {}, tenant, MODELS)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interlock.guards import Access, Addressed, Board, CapabilityGuard, Guard, Health, LimitsGuard, Trust
+from interlock.guards import Access, Addressed, Board, CapabilityGuard, Dialect, Guard, Health, LimitsGuard, Trust
 from interlock.guards.limits import stricter
-from interlock.types import Candidate, Capability, Context, Estimate, Limits, Profile, Request, Signal
+from interlock.types import Candidate, Capability, Context, Estimate, Limits, Native, Profile, Request, Signal
 
 
 def context(signals: dict[str, Any] | None = None, **fields: Any) -> Context:
@@ -149,3 +149,19 @@ def test_health_says_how_long_to_wait_and_after_which_error() -> None:
         0: "its circuit breaker is open after provider_timeout",
         1: "it asked to be left alone for 4.0 s",
     }
+
+
+def test_what_chat_cannot_say_needs_a_provider_of_the_callers_dialect() -> None:
+    guard = Dialect({"p": "messages", "q": ""})
+    pool = (
+        candidate("mine"),
+        Candidate(name="other", provider="q", model="m"),
+        Candidate(name="x", provider="z", model="m"),
+    )
+    assert said(guard, context(), *pool) == []
+    assert said(guard, context(native=Native("messages", {})), *pool) == []
+    special = Native("messages", {}, only=("container", "tools[0]"))
+    assert said(guard, context(native=special), *pool) == [(1, "untranslatable"), (2, "untranslatable")]
+    ((_, reason),) = guard.check(context(native=special), pool[1:2])
+    assert "container; tools[0]" in reason.detail
+    assert len(said(guard, context(native=Native("responses", {}, only=("x",))), *pool)) == 3

@@ -266,7 +266,9 @@ async def test_messages_of_every_shape_are_sent_as_they_are(serve, call, complet
     server = await serve(answering(completion()))
     conversation = (
         Message("system", "be brief"),
-        Message("user", [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]),
+        Message(
+            "user", [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+        ),
         Message("assistant", None, tool_calls=[{"id": "t", "type": "function"}]),
         Message("tool", "42", tool_call_id="t"),
     )

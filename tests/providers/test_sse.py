@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from interlock.errors import Garbled
 from interlock.providers.sse import Events
 
-lines = st.sampled_from([b"data: a", b"data:b", b"data", b"data:  c", b"event: e",b"event:", b": n", b"id: 7", b""])
+lines = st.sampled_from([b"data: a", b"data:b", b"data", b"data:  c", b"event: e", b"event:", b": n", b"id: 7", b""])
 ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 streams = st.lists(st.tuples(lines, ends), max_size=20).map(lambda pairs: b"".join(a + b for a, b in pairs))
 

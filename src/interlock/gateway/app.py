@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import InterlockError, NotFound, RequestError, nearest
-from .replies import as_json
+from .dialects import error_body
 from .service import Service
 
 WEB = Path(__file__).parent / "web"
@@ -61,16 +61,15 @@ def build(service: Service, endpoints: Mapping[tuple[str, str], Endpoint], hot: 
 
     def missing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = request.url.path
         if error.status_code == 404:
-            return _json(
-                404, as_json(NotFound(f"no path {request.url.path!r} here; {nearest(request.url.path, known)}"))
-            )
-        problem = RequestError(f"{request.method} {request.url.path}: {error.detail}", code=_code(error.status_code))
-        return _json(error.status_code, as_json(problem), error.headers)
+            return _json(404, _written(NotFound(f"no path {path!r} here; {nearest(path, known)}"), path))
+        problem = RequestError(f"{request.method} {path}: {error.detail}", code=_code(error.status_code))
+        return _json(error.status_code, _written(problem, path), error.headers)
 
-    def refused(_: Request, error: Exception) -> Response:
+    def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, InterlockError)
-        return _json(error.status, as_json(error))
+        return _json(error.status, _written(error, request.url.path))
 
     def routes(under: str) -> list[BaseRoute]:
         return [
@@ -106,6 +105,10 @@ def _lifespan(service: Service) -> Callable[[Starlette], Any]:
 
 def _json(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json")
+
+
+def _written(error: InterlockError, path: str) -> bytes:
+    return error_body(error, path.encode())
 
 
 def _code(status: int) -> str:

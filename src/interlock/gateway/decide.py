@@ -8,6 +8,7 @@ import msgspec
 
 from . import explain, parse
 from .exchange import Exchange
+from .keys import presented
 
 if TYPE_CHECKING:
     from .service import Service
@@ -24,7 +25,7 @@ class Decide:
 
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
-        tenant = service.keys.tenant(exchange.headers.get(b"authorization", b""))
-        parsed = parse.chat(exchange.body, exchange.headers, tenant, service.models)
+        tenant = service.keys.tenant(presented(exchange.headers))
+        parsed = parse.chat(parse.document(exchange.body), exchange.headers, tenant, service.models)
         (decision,) = service.router.decide([parsed.request])
         exchange.respond(200, msgspec.json.encode(explain.decision(decision, quoting=True)))

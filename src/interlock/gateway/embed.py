@@ -13,6 +13,7 @@ from ..encoder import Encoder, excerpt
 from ..errors import NotFound, RequestError
 from . import parse
 from .exchange import Exchange
+from .keys import presented
 
 if TYPE_CHECKING:
     from ..types import Vector
@@ -41,7 +42,7 @@ class Embeddings:
         return Encoder.load()
 
     async def __call__(self, exchange: Exchange) -> None:
-        self._service.keys.tenant(exchange.headers.get(b"authorization", b""))
+        self._service.keys.tenant(presented(exchange.headers))
         body = parse.convert(parse.document(exchange.body), EmbeddingsBody)
         if body.model != MODEL:
             raise NotFound(

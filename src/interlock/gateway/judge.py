@@ -11,6 +11,7 @@ from ..errors import RequestError
 from ..types import Feedback
 from . import parse
 from .exchange import Exchange
+from .keys import presented
 
 if TYPE_CHECKING:
     from .service import Service
@@ -36,7 +37,7 @@ class Judge:
         self._service = service
 
     async def __call__(self, exchange: Exchange) -> None:
-        tenant = self._service.keys.scope(exchange.headers.get(b"authorization", b""))
+        tenant = self._service.keys.scope(presented(exchange.headers))
         body = parse.convert(parse.document(exchange.body), FeedbackBody)
         _check(body)
         feedback = Feedback(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import NotFound, Unauthorized
@@ -44,12 +44,21 @@ class Keys:
         scheme, _, secret = authorization.strip().partition(b" ")
         if scheme.lower() != b"bearer" or not secret:
             raise Unauthorized(
-                "send a key: the header 'Authorization: Bearer <key>' is missing", code="missing_api_key"
+                "send a key: the header 'Authorization: Bearer <key>' (or 'x-api-key: <key>') is missing",
+                code="missing_api_key",
             )
         holder = self._holders.get(_digest(secret.strip()))
         if holder is None:
             raise Unauthorized("this key is not known here")
         return holder
+
+
+def presented(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key that a request's headers carry, as `Authorization` does; Anthropic's clients send it as `x-api-key`."""
+    bearer = headers.get(b"authorization")
+    if bearer is None and (key := headers.get(b"x-api-key")) is not None:
+        return b"Bearer " + key
+    return bearer or b""
 
 
 def _digest(secret: bytes) -> bytes:

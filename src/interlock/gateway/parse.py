@@ -24,7 +24,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ..errors import NotFound, RequestError, nearest
-from ..types import Limits, Message, Request
+from ..types import Limits, Message, Native, Request
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MOST_TOKENS = 1 << 20  # no model answers at such length; more is a slip of the caller's
@@ -131,11 +131,17 @@ def convert(value: Any, into: type[Body]) -> Body:
         raise RequestError("the body's JSON is nested too deeply", code="invalid_json") from None
 
 
-def chat(raw: bytes | bytearray, headers: Mapping[bytes, bytes], tenant: str | None, models: Collection[str]) -> Parsed:
+def chat(
+    body: dict[str, Any],
+    headers: Mapping[bytes, bytes],
+    tenant: str | None,
+    models: Collection[str],
+    native: Native | None = None,
+) -> Parsed:
     """The request in a chat body. `tenant` is the key's, or `None` while no keys are configured; `models` are the names
-    that may be asked for. Raises `RequestError`, or `NotFound` for a model that does not exist.
+    that may be asked for; `native` is what the body was translated from. Our own fields are taken out of `body`.
+    Raises `RequestError`, or `NotFound` for a model that does not exist.
     """
-    body = document(raw)
     fields = convert(body, ChatBody)
     _check_messages(fields.messages)
     if fields.model not in models:
@@ -156,6 +162,7 @@ def chat(raw: bytes | bytearray, headers: Mapping[bytes, bytes], tenant: str | N
         stream=bool(fields.stream),
         seed=fields.seed,
         body=body,
+        native=native,
     )
     explain = bool(said.explain) or _text(headers, b"x-interlock-explain") in ("1", "true")
     return Parsed(request, explain)

@@ -17,6 +17,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import InterlockError, RequestError, TooLarge
+from .dialects import error_body
 from .exchange import JSON, STATUS, Exchange, Handler
 from .replies import as_json, retry_headers
 
@@ -221,7 +222,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete and self._is_started(self.cycle):
             self.transport.abort()  # a response is under way; a second one inside it would be taken for a part of it
             return
-        body = as_json(error)
+        body = error_body(error, self.url)
         length = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(b"".join((STATUS[error.status], self.default_head(), headers, JSON, length, body)))
         if self.transport.can_write_eof():

@@ -10,11 +10,14 @@ from functools import partial
 import uvicorn
 
 from . import app, endpoints
-from .chat import Chat
+from .chat import Answering
+from .count_tokens import CountTokens
 from .decide import Decide
+from .dialects import Chat, Completions, Messages
 from .embed import Embeddings
 from .judge import Judge
 from .protocol import Connection, HttpLimits, Routes
+from .respond import Responding
 from .service import Service
 
 SWEEP_EVERY = 10  # uvicorn ticks of 0.1 s
@@ -64,7 +67,11 @@ def build(
 ) -> Server:
     """A server for `service`. After a signal, open answers get `grace` seconds to finish."""
     hot: Routes = {
-        b"/v1/chat/completions": ("chat", Chat(service)),
+        b"/v1/chat/completions": ("chat", Answering(service, Chat())),
+        b"/v1/messages": ("messages", Answering(service, Messages())),
+        b"/v1/messages/count_tokens": ("count_tokens", CountTokens(service)),
+        b"/v1/responses": ("responses", Responding(service)),
+        b"/v1/completions": ("completions", Answering(service, Completions())),
         b"/v1/embeddings": ("embeddings", Embeddings(service)),
         b"/v1/route": ("route", Decide(service)),
         b"/v1/feedback": ("feedback", Judge(service)),

@@ -14,6 +14,7 @@ from .access import Access
 from .addressed import Addressed
 from .base import EstimateGuard, Guard, Objection
 from .capability import CapabilityGuard
+from .dialect import Dialect
 from .health import Board, Health
 from .limits import LimitsGuard
 from .rules import Rule, Rules
@@ -100,6 +101,7 @@ __all__ = [
     "Addressed",
     "Board",
     "CapabilityGuard",
+    "Dialect",
     "EstimateGuard",
     "Guard",
     "Guards",

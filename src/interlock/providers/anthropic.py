@@ -1,15 +1,18 @@
-"""Anthropic's Messages API, asked and answered in the OpenAI chat shape."""
+"""Anthropic's Messages API, asked and answered in the OpenAI chat shape; and in its own, when the caller speaks it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar
 
 import msgspec
 
 from ..errors import Garbled
+from ..types import Chunk
 from .anthropic_answer import Translation, whole
-from .anthropic_request import translate
+from .anthropic_request import translate, untranslated
 from .base import Call, Chunks
 from .failures import failure
 from .http import Client, Limits
@@ -39,24 +42,37 @@ class Anthropic:
     ca_file: str = ""
     limits: Limits = field(default_factory=Limits)
 
+    speaks: ClassVar[str] = "messages"
+
     def __post_init__(self) -> None:
         self._client = Client(self.base_url, self.limits, ca_file=self.ca_file)
+        self._endpoint = lru_cache(64)(self._endpoint_for)
+
+    def _endpoint_for(self, betas: str) -> bytes:
         fixed = {"content-type": "application/json", "anthropic-version": self.version, "x-api-key": self.api_key}
-        self._endpoint = self._client.endpoint("POST", "/messages", {**fixed, **self.headers})
+        own = {name.lower(): value for name, value in self.headers.items()}
+        asked = {"anthropic-beta": ",".join(filter(None, (own.get("anthropic-beta"), betas)))} if betas else {}
+        return self._client.endpoint("POST", "/messages", {**fixed, **own, **asked})
 
     async def send(self, call: Call) -> Chunks:
-        body = msgspec.json.encode(translate(call, self.max_tokens))
-        response = await self._client.send(self._endpoint, body, stream=call.stream, deadline=call.deadline)
+        own = call.request.native
+        native = own is not None and own.dialect == self.speaks
+        body = msgspec.json.encode(untranslated(call) if native else translate(call, self.max_tokens))
+        endpoint = self._endpoint(own.betas if own is not None and native else "")
+        response = await self._client.send(endpoint, body, stream=call.stream, deadline=call.deadline)
         try:
             if response.status != 200:
                 raise failure(response.status, response.headers, await response.read())
             if not call.stream:
-                yield whole(await response.read())
+                raw = await response.read()
+                chunk = whole(raw)
+                yield msgspec.structs.replace(chunk, native=raw) if native else chunk
                 return
             events, translation = Events(), Translation(wants_usage(call.request))
             while data := await response.chunk():
-                for _, event in events.feed(data):
-                    for chunk in translation.read(event):
+                for name, event in events.feed(data):
+                    chunks = translation.read(event)
+                    for chunk in _as_said(chunks, name, event) if native else chunks:
                         yield chunk
                 if translation.ended:
                     response.release()
@@ -67,3 +83,10 @@ class Anthropic:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def _as_said(chunks: list[Chunk], name: bytes, event: bytes) -> list[Chunk]:
+    """What an event gave, with the event itself in the first of them; in an empty one when it gave nothing."""
+    first, *rest = chunks or [Chunk(b"")]
+    said = b"".join(b"data: %b\n" % line for line in event.split(b"\n"))
+    return [msgspec.structs.replace(first, native=b"event: %b\n%b\n" % (name, said)), *rest]

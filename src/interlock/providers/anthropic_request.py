@@ -40,12 +40,32 @@ def translate(call: Call, default_max_tokens: int) -> dict[str, Any]:
         raise Rejected(f"the request is not in the OpenAI chat shape ({type(error).__name__})") from None
 
 
-def _translate(call: Call, default_max_tokens: int) -> dict[str, Any]:
-    body = {**call.request.body, **call.candidate.options}
-    for name, value in body.items():
+def untranslated(call: Call) -> dict[str, Any]:
+    """The JSON to post for a request that came in this dialect: as it came, with the candidate's model and options."""
+    assert call.request.native is not None
+    options = call.candidate.options
+    _check(options)
+    body = {**call.request.native.body, "model": call.candidate.model}
+    body.update({name: options[name] for name in NATIVE if name in options})
+    if limit := options.get("max_completion_tokens", options.get("max_tokens")):
+        body["max_tokens"] = limit
+    if config := output_config(options):
+        body["output_config"] = {**(body.get("output_config") or {}), **config}
+    if options.get("reasoning_effort") == "none":
+        body["thinking"] = {"type": "disabled"}
+    return body
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
         known = name in NATIVE or name in TRANSLATED or name in IRRELEVANT
         if not known and value is not None and value != MEANS_NOTHING.get(name, _nothing):
             raise Unsupported(f"the Messages API has no counterpart of {name!r}")
+
+
+def _translate(call: Call, default_max_tokens: int) -> dict[str, Any]:
+    body = {**call.request.body, **call.candidate.options}
+    _check(body)
     if (body.get("temperature") or 0) > 1:
         raise Unsupported("the Messages API knows temperatures up to 1")
     system, messages = conversation(messages_of(call.request))

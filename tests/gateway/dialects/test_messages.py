@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from interlock.errors import InterlockError, NotFound, Overloaded, RateLimited, RequestError
+from interlock.errors import InterlockError, NotFound, Overloaded, RateLimited, RequestError, Unsupported
 from interlock.gateway.dialects.messages import Messages
-from interlock.providers.anthropic_request import translate
+from interlock.providers.anthropic_request import translate, untranslated
 from interlock.providers.base import Call
 from interlock.types import Candidate, Request
 
@@ -45,58 +45,110 @@ CONVERSATION = [
 ]
 
 
-def sent(body: Json) -> Json:
-    """What an Anthropic provider would post for a request that came in as `body`."""
-    chat = Messages().request({"model": "auto", "max_tokens": 50, **body})
-    candidate = Candidate(name="c", provider="a", model="claude")
-    return translate(Call(Request(body=chat), candidate, stream=False, deadline=None), 1000)
+ASKED: Json = {
+    "model": "auto",
+    "max_tokens": 50,
+    "system": [{"type": "text", "text": "Be brief.", **CACHED}],
+    "messages": CONVERSATION,
+    "tools": [TOOL],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    "stop_sequences": ["END"],
+    "temperature": 0.5,
+    "top_k": 3,
+    "thinking": {"type": "enabled", "budget_tokens": 2000},
+    "metadata": {"user_id": "u1"},
+}
+HI: Json = {"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 
 
-def test_a_conversation_arrives_at_anthropic_as_it_was_sent() -> None:
-    body = {
-        "system": [{"type": "text", "text": "Be brief.", **CACHED}],
-        "messages": CONVERSATION,
-        "tools": [TOOL],
-        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
-        "stop_sequences": ["END"],
-        "temperature": 0.5,
-        "top_k": 3,
-        "thinking": {"type": "enabled", "budget_tokens": 2000},
-        "metadata": {"user_id": "u1"},
-    }
-    arrived = sent(body)
-    assert arrived.pop("model") == "claude"
-    assert arrived.pop("max_tokens") == 50
-    results = arrived["messages"][2]["content"]
+def call(body: Json, **options: Any) -> Call:
+    chat, native = Messages().request(body, {})
+    return Call(Request(body=chat, native=native), Candidate(name="c", provider="a", model="claude", options=options))
+
+
+def only(change: Json) -> tuple[str, ...]:
+    native = Messages().request({**HI, **change}, {})[1]
+    assert native is not None
+    return native.only
+
+
+def test_anthropic_gets_a_request_as_it_was_sent() -> None:
+    body = {**ASKED, "vendor": [1, None], "interlock": {"session": "s"}}
+    expected = {**body, "model": "claude"}
+    del expected["interlock"]
+    assert untranslated(call(body)) == expected
+
+
+def test_the_candidates_options_are_set_on_it() -> None:
+    config = {"format": {"type": "json_schema", "schema": {"type": "object"}}, "effort": "low"}
+    sent = untranslated(call({**HI, "output_config": config}, reasoning_effort="high", max_tokens=99, temperature=0.1))
+    assert sent["output_config"] == {**config, "effort": "high"}
+    assert (sent["max_tokens"], sent["temperature"], sent["messages"]) == (99, 0.1, HI["messages"])
+    with pytest.raises(Unsupported, match="logit_bias"):
+        untranslated(call(HI, logit_bias={"1": 2}))
+
+
+def test_others_get_the_same_conversation_without_what_only_anthropic_could_use() -> None:
+    arrived = translate(call(ASKED), 1000)
+    plain = msgspec.json.decode(msgspec.json.encode(CONVERSATION))
+    del plain[0]["content"][0]["cache_control"]
+    del plain[1]["content"][0]
+    results = arrived["messages"].pop()["content"]
     assert [block["type"] for block in results] == ["tool_result", "tool_result", "text"]
     assert "Error: none" in str(results[1])
-    assert arrived["messages"][:2] == CONVERSATION[:2]
-    for name in ("system", "tools", "tool_choice", "stop_sequences", "temperature", "top_k", "thinking", "metadata"):
-        assert arrived[name] == body[name], name
+    assert arrived["messages"] == plain[:2]
+    assert arrived["system"] == [{"type": "text", "text": "Be brief."}]
+    for name in ("tools", "tool_choice", "stop_sequences", "temperature", "top_k", "metadata", "max_tokens"):
+        assert arrived[name] == ASKED[name], name
+
+
+def test_nothing_in_that_needs_anthropic() -> None:
+    native = Messages().request(ASKED, {b"anthropic-beta": b"files-2025, more"})[1]
+    assert native is not None
+    assert (native.only, native.betas) == ((), "files-2025, more")
+    bad = Messages().request(ASKED, {b"anthropic-beta": b"x\r\ny: z"})[1]
+    assert bad is not None
+    assert bad.betas == ""
 
 
 def test_structured_output_and_effort_arrive() -> None:
     config = {"format": {"type": "json_schema", "schema": {"type": "object"}}, "effort": "low"}
-    assert sent({"messages": [{"role": "user", "content": "hi"}], "output_config": config})["output_config"] == config
+    assert translate(call({**HI, "output_config": config}), 1000)["output_config"] == config
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file"}}]}]}, "'file'"),
+        ({"messages": [{"role": "user", "content": [{"type": "document", "citations": {"enabled": True}}]}]}, "citat"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [IMAGE]}]}]}, "'image'"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}]}, "'server_tool_use'"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
+        ({"tools": [{**TOOL, "defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"container": "c"}, "container"),
+        ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format"),
+    ],
+)
+def test_what_only_anthropic_can_serve_is_named(change: Json, named: str) -> None:
+    (name,) = only(change)
+    assert named in name
 
 
 @pytest.mark.parametrize(
     ("change", "param"),
     [
         ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}, "messages[0].content[0].type"),
         ({"messages": "hi"}, "messages"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
-        ({"tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
-        ({"container": "c"}, "container"),
-        ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages[0].content[0].type"),
+        ({"tools": [{"name": "x"}]}, "tools[0].input_schema"),
+        ({"tools": [TOOL], "tool_choice": {"type": "sometimes"}}, "tool_choice.type"),
     ],
 )
-def test_what_cannot_be_routed_is_named(change: Json, param: str) -> None:
-    body = {"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], **change}
+def test_what_is_wrong_is_named(change: Json, param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Messages().request(body)
+        Messages().request({**HI, **change}, {})
     assert caught.value.param == param
 
 
@@ -105,7 +157,7 @@ def test_what_is_missing_is_named(name: str) -> None:
     body: Json = {"model": "auto", "max_tokens": 5, "messages": []}
     del body[name]
     with pytest.raises(RequestError, match=name):
-        Messages().request(body)
+        Messages().request(body, {})
 
 
 @pytest.mark.parametrize("kind", ANSWERS)

@@ -13,11 +13,12 @@ from interlock.gateway.dialects.responses import Responses
 
 from .answers import ANSWERS, CUTS, USAGE, Json, chunks, events, whole
 
+FUNCTION = {"type": "function", "name": "add"}
 SCHEMA = {"name": "answer", "schema": {"type": "object"}, "strict": True}
 
 
 def chat(**fields: Any) -> Json:
-    return Responses().request({"model": "auto", "input": "hi", **fields})
+    return Responses().request({"model": "auto", "input": "hi", **fields}, {})[0]
 
 
 def test_a_text_is_one_user_message_after_the_instructions() -> None:
@@ -74,6 +75,10 @@ def test_parameters_have_their_chat_names() -> None:
     }
 
 
+def test_fields_that_nobody_knows_go_through() -> None:
+    assert chat(vendor={"beam": [1, None]})["vendor"] == {"beam": [1, None]}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -85,7 +90,10 @@ def test_parameters_have_their_chat_names() -> None:
         ({"input": None}, "input"),
         ({"include": ["file_search_call.results"]}, "include"),
         ({"conversation": "conv_1"}, "conversation"),
-        ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
+        ({"tools": [FUNCTION], "tool_choice": {"type": "mcp"}}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"type": "function_call", "name": "add"}]}, "input[0]"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
     ],
 )

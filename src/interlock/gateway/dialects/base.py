@@ -7,16 +7,26 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ...errors import InterlockError
+from ...errors import Garbled, InterlockError, RequestError
+from ...types import Native
 
 Json = dict[str, Any]
 
 
 class Dialect(Protocol):
-    """How the callers of one API speak."""
+    """How the callers of one API speak. It keeps no state: one instance serves all requests.
 
-    def request(self, body: Json) -> Json:
-        """The body of the chat request that asks the same. Raises `RequestError` for what cannot be asked in chat."""
+    `body` are the fields of its requests that are looked at, as a struct: for checks, and for the API's description.
+    """
+
+    @property
+    def body(self) -> type[msgspec.Struct]: ...
+
+    def request(self, asked: Json, headers: Mapping[bytes, bytes]) -> tuple[Json, Native | None]:
+        """The body of the chat request that asks the same, and the caller's own where a provider may speak it too.
+
+        Raises `RequestError` for what is wrong, or cannot be asked in chat and of nobody else either.
+        """
         ...
 
     def whole(self, completion: bytes, asked: Json, id: str) -> bytes:
@@ -33,7 +43,12 @@ class Dialect(Protocol):
 
 
 class Events(Protocol):
-    """Translates one stream, chunk by chunk; what it returns is written as it is, often nothing."""
+    """Translates one stream, chunk by chunk; what it returns is written as it is, often nothing.
+
+    `final` is the whole answer after `end`, of an API that keeps answers; else empty.
+    """
+
+    final: bytes
 
     def read(self, chunk: bytes) -> bytes:
         """Server-sent events for one `chat.completion.chunk`."""
@@ -51,11 +66,18 @@ class Events(Protocol):
 class Delta(msgspec.Struct):
     """What a chunk, or a whole message, adds: text, a refusal, reasoning, signed reasoning blocks, pieces of calls."""
 
-    content: str | None = None
+    content: str | list[Json] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     thinking_blocks: list[Json] | None = None
     tool_calls: list[Json] | None = None
+
+    @property
+    def text(self) -> str:
+        """The content; some providers give it in parts, with the text in those that have one."""
+        if isinstance(self.content, list):
+            return "".join(part["text"] for part in self.content if isinstance(part.get("text"), str))
+        return self.content or ""
 
 
 class Choice(msgspec.Struct):
@@ -79,7 +101,19 @@ class Completion(msgspec.Struct):
         return next((choice for choice in self.choices if choice.index == 0), Choice())
 
 
-read_completion = msgspec.json.Decoder(Completion).decode
+_decode = msgspec.json.Decoder(Completion).decode
+
+
+def read_completion(raw: bytes) -> Completion:
+    """Raises `Garbled`."""
+    try:
+        return _decode(raw)
+    except msgspec.MsgspecError as error:
+        raise garbled(error) from None
+
+
+def garbled(error: Exception) -> Garbled:
+    return Garbled(f"the answer is not in the OpenAI chat shape: {error}")
 
 
 def event(name: str, data: Mapping[str, Any]) -> bytes:
@@ -93,3 +127,8 @@ def counted(usage: Mapping[str, Any] | None) -> tuple[int, int, int, int]:
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, cached, reasoning
+
+
+def refused(param: str, problem: str) -> RequestError:
+    """For what no candidate could be asked."""
+    return RequestError(f"{param}: {problem}", param=param, code="unsupported")

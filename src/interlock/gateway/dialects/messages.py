@@ -1,55 +1,91 @@
 """Anthropic's Messages API, as its callers speak it: POST /v1/messages.
 
-Content blocks become parts, `tool_use` becomes a tool call and `tool_result` a tool message; thinking blocks stay with
-the message, so that a provider that signed them gets them back. An answer's tool calls become `tool_use` blocks again.
+A provider of that API gets the request as it came, and its answer goes back as it comes (`Native`). For all others
+content blocks become parts, `tool_use` becomes a tool call and `tool_result` a tool message, and back. What has no
+counterpart in chat (server tools, citations, fields nobody knows) is named in `Native.only`, and a guard keeps such a
+request from everyone else. Left out for others are only what could not serve them: thinking blocks that another
+provider signed, how much to think (the candidate's own budget says that), cache breakpoints.
 
 Source: Anthropic API reference, Messages and Streaming Messages.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from ...errors import InterlockError, RequestError
+from ...errors import InterlockError, Refused, RequestError
+from ...types import Native
+from ..parse import Extensions, Tokens, convert
 from .base import Choice, Completion, Delta, Json, counted, event, read_completion
 
 STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
-SAME = ("model", "stream", "temperature", "top_p", "top_k", "thinking", "service_tier", "interlock")
+SAME = ("model", "stream", "temperature", "top_p", "top_k", "interlock")
 ELSEWHERE = ("messages", "system", "max_tokens", "stop_sequences", "tools", "tool_choice", "metadata",
-             "output_config")  # fmt: skip
+             "output_config", "thinking", "cache_control", "service_tier")  # fmt: skip
 ERRORS = {
     401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 529: "overloaded_error",
 }  # fmt: skip
+BETAS = re.compile(rb"[A-Za-z0-9._, -]{1,1024}")
+
+
+class Turn(msgspec.Struct):
+    role: Literal["user", "assistant"]
+    content: str | list[Json]
+
+
+class CountBody(msgspec.Struct, kw_only=True):
+    """The fields that are looked at when only the tokens are counted."""
+
+    messages: list[Turn]
+    model: str = "auto"
+    system: str | list[Json] | None = None
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=1 << 31)] | None = None
+    tools: list[Json] | None = None
+    tool_choice: Json | None = None
+    metadata: Json | None = None
+    output_config: Json | None = None
+    thinking: Json | None = None
+    interlock: Extensions | None = None
+
+
+class MessagesBody(CountBody, kw_only=True):
+    """The fields that are looked at."""
+
+    max_tokens: Tokens
 
 
 class Messages:
-    """The dialect. It keeps no state: one instance serves all requests."""
+    body = MessagesBody
 
-    def request(self, body: Json) -> Json:
-        for name in body:
-            if name not in SAME and name not in ELSEWHERE:
-                raise _refused(name, f"{name!r} has no counterpart in a routed request")
-        for name in ("messages", "max_tokens"):
-            if name not in body:
-                raise RequestError(f"{name}: missing field", param=name)
-        chat: Json = {name: body[name] for name in SAME if name in body}
-        chat["max_completion_tokens"] = body["max_tokens"]
-        chat["messages"] = [*_system(body.get("system")), *_conversation(body["messages"])]
-        if body.get("stop_sequences"):
-            chat["stop"] = body["stop_sequences"]
-        if body.get("tools"):
-            chat["tools"] = [_tool(declared, i) for i, declared in enumerate(_list(body["tools"], "tools"))]
-        chat.update(_tool_choice(body.get("tool_choice")))
-        chat.update(_output(body.get("output_config")))
-        if user := (body.get("metadata") or {}).get("user_id"):
+    def request(self, asked: Json, headers: Mapping[bytes, bytes]) -> tuple[Json, Native | None]:
+        fields = convert(asked, MessagesBody)
+        only = [name for name in asked if name not in SAME and name not in ELSEWHERE and asked[name] is not None]
+        chat: Json = {name: asked[name] for name in SAME if asked.get(name) is not None}
+        chat["max_completion_tokens"] = fields.max_tokens
+        chat["messages"] = [*_system(fields.system, only), *_conversation(fields.messages, only)]
+        if fields.stop_sequences:
+            chat["stop"] = fields.stop_sequences
+        tools = [tool for i, declared in enumerate(fields.tools or ()) for tool in _tool(declared, i, only)]
+        if tools:
+            chat["tools"] = tools
+            chat.update(_tool_choice(fields.tool_choice))
+        chat.update(_output(fields.output_config, only))
+        if isinstance(user := (fields.metadata or {}).get("user_id"), str):
             chat["user"] = user
-        if body.get("stream"):
+        if fields.stream:
             chat["stream_options"] = {"include_usage": True}
-        return chat
+        own = {name: value for name, value in asked.items() if name != "interlock"}
+        betas = headers.get(b"anthropic-beta", b"")
+        return chat, Native("messages", own, tuple(only), betas.decode() if BETAS.fullmatch(betas) else "")
 
     def whole(self, completion: bytes, asked: Json, id: str) -> bytes:
         read = read_completion(completion)
@@ -68,6 +104,8 @@ class Messages:
 
 class MessageEvents:
     """One streamed message. Blocks follow each other: what belongs to another one closes the one that is open."""
+
+    final = b""
 
     def __init__(self, id: str) -> None:
         self._id, self._begun = id, False
@@ -114,7 +152,7 @@ class MessageEvents:
                 yield self._delta({"type": "signature_delta", "signature": block["signature"]})
             elif block.get("type") == "redacted_thinking":
                 yield from self._start(None, block)
-        text = (delta.content or "") + (delta.refusal or "")
+        text = delta.text + (delta.refusal or "")
         if text:
             yield from self._start("text", {"type": "text", "text": ""})
             yield self._delta({"type": "text_delta", "text": text})
@@ -146,143 +184,149 @@ class MessageEvents:
             yield event("content_block_stop", {"type": "content_block_stop", "index": self._index})
 
 
-# Requests
+# Requests: what has no words in chat goes into `only`
 
 
-def _system(given: Any) -> list[Json]:
+def _system(given: str | list[Json] | None, only: list[str]) -> list[Json]:
     if not given:
         return []
     if isinstance(given, str):
         return [{"role": "system", "content": given}]
-    return [
-        {"role": "system", "content": [_part(block, f"system[{i}]") for i, block in enumerate(_list(given, "system"))]}
-    ]
+    parts = [part for i, block in enumerate(given) for part in _part(block, f"system[{i}]", only)]
+    return [{"role": "system", "content": parts}] if parts else []
 
 
-def _conversation(given: Any) -> Iterator[Json]:
-    for i, message in enumerate(_list(given, "messages")):
-        where = f"messages[{i}]"
-        if not isinstance(message, Mapping) or message.get("role") not in ("user", "assistant"):
-            raise _refused(f"{where}.role", "a message's role is user or assistant; instructions go into `system`")
-        content = message.get("content")
-        if isinstance(content, str):
-            yield {"role": message["role"], "content": content}
-            continue
-        blocks = _list(content, f"{where}.content")
-        yield from (_said if message["role"] == "assistant" else _asked)(blocks, f"{where}.content")
+def _conversation(turns: Sequence[Turn], only: list[str]) -> Iterator[Json]:
+    for i, turn in enumerate(turns):
+        if isinstance(turn.content, str):
+            yield {"role": turn.role, "content": turn.content}
+        else:
+            yield from (_said if turn.role == "assistant" else _asked)(turn.content, f"messages[{i}].content", only)
 
 
-def _asked(blocks: Sequence[Any], where: str) -> Iterator[Json]:
+def _asked(blocks: Sequence[Json], where: str, only: list[str]) -> Iterator[Json]:
     """A user's turn: tool results are messages of their own, and come first, as chat wants them."""
     parts = []
     for i, block in enumerate(blocks):
         if block.get("type") == "tool_result":
-            content = block.get("content") or ""
-            text = content if isinstance(content, str) else _text_of(content, f"{where}[{i}].content")
+            text = _text_of(block.get("content") or "", f"{where}[{i}].content", only)
             failed = "Error: " if block.get("is_error") else ""
             yield {"role": "tool", "tool_call_id": str(block.get("tool_use_id", "")), "content": failed + text}
         else:
-            parts.append(_part(block, f"{where}[{i}]"))
+            parts += _part(block, f"{where}[{i}]", only)
     if parts:
         yield {"role": "user", "content": parts}
 
 
-def _said(blocks: Sequence[Any], where: str) -> Iterator[Json]:
-    texts, thoughts, calls = [], [], []
+def _said(blocks: Sequence[Json], where: str, only: list[str]) -> Iterator[Json]:
+    texts, calls = [], []
     for i, block in enumerate(blocks):
-        match block.get("type"):
-            case "text":
-                texts.append(str(block.get("text", "")))
-            case "thinking" | "redacted_thinking":
-                thoughts.append(block)
-            case "tool_use":
+        match block:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "thinking" | "redacted_thinking"}:
+                pass
+            case {"type": "tool_use", "id": str(id), "name": str(name)}:
                 arguments = msgspec.json.encode(block.get("input") or {}).decode()
-                function = {"name": block.get("name"), "arguments": arguments}
-                calls.append({"id": block.get("id"), "type": "function", "function": function})
-            case kind:
-                raise _refused(f"{where}[{i}].type", f"an assistant's {kind!r} block cannot be routed")
+                calls.append({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+            case _:
+                only.append(_what(block, f"{where}[{i}]"))
     message: Json = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
-    if calls:
-        message["tool_calls"] = calls
-    if thoughts:
-        message["thinking_blocks"] = thoughts
-    yield message
+    yield message | ({"tool_calls": calls} if calls else {})
 
 
-def _part(block: Any, where: str) -> Json:
-    kept = (
-        {"cache_control": block["cache_control"]} if isinstance(block, Mapping) and block.get("cache_control") else {}
-    )
+def _part(block: Any, where: str, only: list[str]) -> list[Json]:
     match block:
         case {"type": "text", "text": str(text)}:
-            return {"type": "text", "text": text, **kept}
-        case {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}:
-            return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}, **kept}
+            return [{"type": "text", "text": text}]
+        case {"type": "image", "source": {"type": "base64", "media_type": str(kind), "data": str(data)}}:
+            return [{"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}]
         case {"type": "image", "source": {"type": "url", "url": str(url)}}:
-            return {"type": "image_url", "image_url": {"url": url}, **kept}
-        case {"type": "document", "source": {"type": "base64", "media_type": kind, "data": data}}:
+            return [{"type": "image_url", "image_url": {"url": url}}]
+        case {"type": "document", "citations": {"enabled": True}}:
+            only.append(f"{where}.citations")
+        case {"type": "document", "source": {"type": "base64", "media_type": str(kind), "data": str(data)}}:
             name = str(block.get("title") or "document.pdf")
-            return {"type": "file", "file": {"filename": name, "file_data": f"data:{kind};base64,{data}"}, **kept}
+            return [{"type": "file", "file": {"filename": name, "file_data": f"data:{kind};base64,{data}"}}]
         case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            return {"type": "text", "text": text, **kept}
-    kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
-    raise _refused(f"{where}.type", f"a {kind!r} block cannot be routed")
+            return [{"type": "text", "text": text}]
+        case _:
+            only.append(_what(block, where))
+    return []
 
 
-def _text_of(blocks: Any, where: str) -> str:
-    parts = [_part(block, f"{where}[{i}]") for i, block in enumerate(_list(blocks, where))]
-    if any(part["type"] != "text" for part in parts):
-        raise _refused(where, "a tool's result must be text to be routed")
-    return "\n".join(part["text"] for part in parts)
+def _what(block: Any, where: str) -> str:
+    """A block in a few words. Raises `RequestError` for one that says not even what it is."""
+    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
+        raise RequestError(f"{where}.type: every block has a type such as 'text'", param=f"{where}.type")
+    source = block.get("source")
+    kind = source.get("type") if isinstance(source, Mapping) else None
+    return f"{where}, a {block['type'][:64]!r} block" + (f" from {str(kind)[:64]!r}" if kind else "")
 
 
-def _tool(declared: Any, i: int) -> Json:
-    if not isinstance(declared, Mapping) or declared.get("type", "custom") != "custom":
-        raise _refused(f"tools[{i}].type", f"the server tool {declared.get('type')!r} runs at one provider only")
-    function = {"name": declared.get("name"), "description": declared.get("description"),
-                "parameters": declared.get("input_schema"), "strict": declared.get("strict")}  # fmt: skip
-    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
+def _text_of(content: Any, where: str, only: list[str]) -> str:
+    """A tool's result: chat has room for text there, and for nothing else."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise RequestError(f"{where}: expected a text or a list of blocks", param=where)
+    texts = []
+    for i, block in enumerate(content):
+        match block:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case _:
+                only.append(_what(block, f"{where}[{i}]"))
+    return "\n".join(texts)
 
 
-def _tool_choice(given: Any) -> Json:
-    if given is None:
-        return {}
+TOOL = {"type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"}
+
+
+def _tool(declared: Json, i: int, only: list[str]) -> list[Json]:
+    kind = declared.get("type") or "custom"
+    if kind != "custom":
+        only.append(f"tools[{i}], the tool {str(kind)[:64]!r}, which runs at the provider")
+        return []
+    for field in ("name", "input_schema"):
+        if not isinstance(declared.get(field), str if field == "name" else dict):
+            where = f"tools[{i}].{field}"
+            raise RequestError(f"{where}: a tool has a name and an input_schema, an object", param=where)
+    only += [f"tools[{i}].{field}" for field in declared if field not in TOOL]
+    function = {"name": declared["name"], "description": declared.get("description"),
+                "parameters": declared["input_schema"], "strict": declared.get("strict")}  # fmt: skip
+    return [{"type": "function", "function": {key: value for key, value in function.items() if value is not None}}]
+
+
+def _tool_choice(given: Json | None) -> Json:
     words = {"auto": "auto", "any": "required", "none": "none"}
     match given:
+        case None:
+            return {}
         case {"type": "tool", "name": str(name)}:
             chosen: Any = {"type": "function", "function": {"name": name}}
         case {"type": str(kind)} if kind in words:
             chosen = words[kind]
         case _:
-            raise _refused("tool_choice.type", "it is auto, any, none or tool")
+            problem = "tool_choice.type: it is auto, any, none, or tool with its name"
+            raise RequestError(problem, param="tool_choice.type")
     one = {"parallel_tool_calls": False} if given.get("disable_parallel_tool_use") else {}
     return {"tool_choice": chosen, **one}
 
 
-def _output(given: Any) -> Json:
-    if not given:
-        return {}
+def _output(given: Json | None, only: list[str]) -> Json:
     chat: Json = {}
-    match given.get("format"):
-        case None:
-            pass
-        case {"type": "json_schema", "schema": schema}:
-            chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        case _:
-            raise _refused("output_config.format", "only json_schema can be routed")
-    if given.get("effort"):
-        chat["reasoning_effort"] = given["effort"]
+    for name, value in (given or {}).items():
+        match name, value:
+            case _, None:
+                pass
+            case "effort", str(effort):
+                chat["reasoning_effort"] = effort
+            case "format", {"type": "json_schema", "schema": dict(schema)}:
+                chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            case _:
+                only.append(f"output_config.{name}")
     return chat
-
-
-def _list(value: Any, where: str) -> Sequence[Any]:
-    if not isinstance(value, list):
-        raise RequestError(f"{where}: expected a list", param=where)
-    return value
-
-
-def _refused(param: str, problem: str) -> RequestError:
-    return RequestError(f"{param}: {problem}", param=param, code="unsupported")
 
 
 # Answers
@@ -307,7 +351,7 @@ def _blocks(message: Delta) -> Iterator[Json]:
         yield from message.thinking_blocks
     elif message.reasoning_content:
         yield {"type": "thinking", "thinking": message.reasoning_content, "signature": ""}
-    text = (message.content or "") + (message.refusal or "")
+    text = message.text + (message.refusal or "")
     if text:
         yield {"type": "text", "text": text}
     for call in message.tool_calls or ():
@@ -325,4 +369,7 @@ def _input(function: Mapping[str, Any]) -> Json:
 
 def _error(error: InterlockError) -> Json:
     kind = ERRORS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message, "code": error.code}}
+    told: Json = {"type": kind, "message": error.message, "code": error.code}
+    if isinstance(error, Refused):
+        told |= {"reasons": error.reasons, "decision": error.decision_id}
+    return {"type": "error", "error": told}

@@ -1,8 +1,9 @@
 """OpenAI's Responses API: POST /v1/responses.
 
 Input items become messages, function calls and their outputs tool calls and tool messages; `instructions` is the
-first message. An answer becomes output items again: reasoning, a message, function calls. Continuing a stored response
-(`previous_response_id`) is the handler's business: it puts the earlier items in front.
+first message. An answer becomes output items again: reasoning, a message, function calls. Fields that nobody knows go
+through, as in chat; those that are known and that no chat request can express are refused by name. Continuing a stored
+response (`previous_response_id`) is the handler's business: it puts the earlier items in front.
 
 Source: OpenAI API reference, Responses and its streaming events.
 """
@@ -11,50 +12,80 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from ...errors import InterlockError, RequestError
-from ..replies import as_document
-from .base import Completion, Delta, Json, counted, event, read_completion
+from ...types import Native
+from ..parse import ROLES, Extensions, Tokens, convert
+from ..replies import as_document, as_json
+from .base import Completion, Delta, Json, counted, event, read_completion, refused
 
-SAME = ("model", "stream", "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "service_tier",
-        "top_logprobs", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "interlock")  # fmt: skip
-ELSEWHERE = ("input", "instructions", "tools", "tool_choice", "text", "max_output_tokens", "reasoning", "store",
-             "previous_response_id")  # fmt: skip
-MEANS_NOTHING: Mapping[str, Any] = {"background": False, "truncation": "disabled", "include": [], "stream_options": {}}
+OURS = ("input", "instructions", "tools", "tool_choice", "text", "max_output_tokens", "reasoning", "store",
+        "previous_response_id", "include", "stream_options")  # fmt: skip
+NOT_IN_CHAT: Mapping[str, Any] = {"background": False, "truncation": "disabled", "conversation": None, "prompt": None,
+                                  "max_tool_calls": None, "context_management": None}  # fmt: skip
+"""Fields that no chat request can express, each with the value that asks for nothing."""
 INCLUDED = ("reasoning.encrypted_content",)  # asked for by agent kits of every provider; without reasoning it is empty
 PARTS = ("input_text", "output_text", "text")
 
 
-class Responses:
-    """The dialect. It keeps no state: one instance serves all requests."""
+class ResponsesBody(msgspec.Struct, kw_only=True):
+    """The fields that are looked at."""
 
-    def request(self, body: Json) -> Json:
-        for name, value in body.items():
-            known = name in SAME or name in ELSEWHERE or value is None
-            if not known and value != MEANS_NOTHING.get(name, _nothing) and not _harmless(name, value):
-                raise _refused(name, f"{name!r} has no counterpart in a routed request")
-        if body.get("input") is None:
-            raise RequestError("input: missing field", param="input")
-        chat: Json = {name: body[name] for name in SAME if body.get(name) is not None}
-        told = [{"role": "developer", "content": body["instructions"]}] if body.get("instructions") else []
-        chat["messages"] = [*told, *conversation(items(body["input"]))]
-        if body.get("tools"):
-            chat["tools"] = [_tool(tool, i) for i, tool in enumerate(body["tools"])]
-        if body.get("tool_choice") is not None:
-            chat["tool_choice"] = _tool_choice(body["tool_choice"])
-        if body.get("max_output_tokens") is not None:
-            chat["max_completion_tokens"] = body["max_output_tokens"]
-        if (body.get("reasoning") or {}).get("effort"):
-            chat["reasoning_effort"] = body["reasoning"]["effort"]
-        if chat.get("top_logprobs"):
+    input: str | list[Json]
+    model: str = "auto"
+    instructions: str | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: list[Json] | None = None
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = None
+    text: Json | None = None
+    reasoning: Json | None = None
+    include: list[str] | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    interlock: Extensions | None = None
+
+
+class Responses:
+    body = ResponsesBody
+
+    def request(self, asked: Json, headers: Mapping[bytes, bytes]) -> tuple[Json, Native | None]:
+        fields = convert(asked, ResponsesBody)
+        for name, harmless in NOT_IN_CHAT.items():
+            if asked.get(name) not in (None, harmless):
+                raise refused(name, f"{name!r} has no counterpart in a routed request")
+        if any(each not in INCLUDED for each in fields.include or ()):
+            raise refused("include", f"only {', '.join(INCLUDED)} can be included")
+        chat = {
+            name: value
+            for name, value in asked.items()
+            if name not in OURS and name not in NOT_IN_CHAT and value is not None
+        }
+        told = [{"role": "developer", "content": fields.instructions}] if fields.instructions else []
+        chat["messages"] = [*told, *conversation(items(fields.input))]
+        if fields.tools:
+            chat["tools"] = [_tool(tool, i) for i, tool in enumerate(fields.tools)]
+            if fields.tool_choice is not None:
+                chat["tool_choice"] = _tool_choice(fields.tool_choice)
+        if fields.max_output_tokens is not None:
+            chat["max_completion_tokens"] = fields.max_output_tokens
+        if effort := (fields.reasoning or {}).get("effort"):
+            chat["reasoning_effort"] = effort
+        if fields.top_logprobs:
             chat["logprobs"] = True
-        chat.update(_text(body.get("text") or {}))
-        if body.get("stream"):
+        chat.update(_text(fields.text or {}))
+        if fields.stream:
             chat["stream_options"] = {"include_usage": True}
-        return chat
+        return chat, None
 
     def whole(self, completion: bytes, asked: Json, id: str) -> bytes:
         read = read_completion(completion)
@@ -65,10 +96,7 @@ class Responses:
         return ResponseEvents(asked, id)
 
     def error(self, error: InterlockError) -> bytes:
-        return msgspec.json.encode(as_document(error))
-
-
-_nothing = object()
+        return as_json(error)
 
 
 class ResponseEvents:
@@ -80,6 +108,7 @@ class ResponseEvents:
         self._read = Completion(created=int(time.time()))
         self._begun = False
         self._finish: str | None = None
+        self.final = b""
         self._items: list[Json] = []
         self._kind: Any = None  # "reasoning", "message" or the index of a tool call: which item is open
 
@@ -94,6 +123,7 @@ class ResponseEvents:
     def end(self) -> bytes:
         done = b"".join((*self._begin(), *self._close()))
         response = _response(self._read, self._asked, self._id, self._items, self._finish)
+        self.final = msgspec.json.encode(response)
         return done + self._say(f"response.{response['status']}", response=response)
 
     def fail(self, error: InterlockError) -> bytes:
@@ -101,11 +131,6 @@ class ResponseEvents:
         problem = as_document(error)["error"]
         response.update(status="failed", error={"code": problem["code"], "message": problem["message"]})
         return b"".join((*self._begin(), self._say("response.failed", response=response)))
-
-    @property
-    def output(self) -> list[Json]:
-        """The items that are whole."""
-        return self._items
 
     def _begin(self) -> Iterator[bytes]:
         if self._begun:
@@ -119,9 +144,9 @@ class ResponseEvents:
         if delta.reasoning_content:
             yield from self._open("reasoning", {"type": "reasoning", "summary": [], "content": []})
             yield from self._grow("reasoning_text", "reasoning_text", delta.reasoning_content)
-        if delta.content:
+        if delta.text:
             yield from self._open("message", {"type": "message", "role": "assistant", "content": []})
-            yield from self._grow("output_text", "output_text", delta.content)
+            yield from self._grow("output_text", "output_text", delta.text)
         if delta.refusal:
             yield from self._open("message", {"type": "message", "role": "assistant", "content": []})
             yield from self._grow("refusal", "refusal", delta.refusal)
@@ -188,39 +213,43 @@ _LOGPROBS: Mapping[str, Json] = {"output_text": {"logprobs": []}}
 # Requests
 
 
-def items(given: Any) -> list[Json]:
+def items(given: str | list[Json]) -> list[Json]:
     """The input as items: a text is one user message."""
-    if isinstance(given, str):
-        return [{"type": "message", "role": "user", "content": given}]
-    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise RequestError("input: expected a text or a list of items", param="input")
-    return given
+    return [{"type": "message", "role": "user", "content": given}] if isinstance(given, str) else given
 
 
 def conversation(given: list[Json]) -> Iterator[Json]:
     """Items as messages; calls that follow each other are one assistant's message."""
     calls: list[Json] = []
     for i, item in enumerate(given):
-        kind = item.get("type", "message")
+        kind = item.get("type") or "message"
         if kind == "function_call":
-            function = {"name": item.get("name"), "arguments": item.get("arguments") or "{}"}
-            calls.append({"id": item.get("call_id"), "type": "function", "function": function})
+            calls.append(_call(item, f"input[{i}]"))
             continue
         if calls:
             yield {"role": "assistant", "content": None, "tool_calls": calls}
             calls = []
         if kind == "message":
-            yield {
-                "role": str(item.get("role", "user")),
-                "content": _content(item.get("content"), f"input[{i}].content"),
-            }
+            role = item.get("role")
+            if role not in ROLES:
+                where = f"input[{i}].role"
+                raise RequestError(f"{where}: it is user, assistant, system or developer", param=where)
+            yield {"role": role, "content": _content(item.get("content"), f"input[{i}].content")}
         elif kind == "function_call_output":
             output = _content(item.get("output"), f"input[{i}].output")
             yield {"role": "tool", "tool_call_id": str(item.get("call_id", "")), "content": output}
         elif kind != "reasoning":  # chat has no way to hand reasoning back, and models are made to do without
-            raise _refused(f"input[{i}].type", f"a {kind!r} item cannot be routed")
+            raise refused(f"input[{i}].type", f"a {str(kind)[:64]!r} item cannot be routed")
     if calls:
         yield {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def _call(item: Json, where: str) -> Json:
+    match item:
+        case {"call_id": str(id), "name": str(name)}:
+            arguments = item.get("arguments") or "{}"
+            return {"id": id, "type": "function", "function": {"name": name, "arguments": str(arguments)}}
+    raise RequestError(f"{where}: a function call has a call_id and a name", param=where)
 
 
 def _content(given: Any, where: str) -> Any:
@@ -242,17 +271,19 @@ def _part(part: Any, where: str) -> Json:
             detail = {"detail": part["detail"]} if part.get("detail") else {}
             return {"type": "image_url", "image_url": {"url": url, **detail}}
         case {"type": "input_file", "file_data": str(data)}:
-            return {"type": "file", "file": {"filename": part.get("filename", "file"), "file_data": data}}
+            return {"type": "file", "file": {"filename": str(part.get("filename", "file")), "file_data": data}}
         case {"type": "input_audio", "input_audio": dict(audio)}:
             return {"type": "input_audio", "input_audio": audio}
     kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    raise _refused(where, f"a {kind!r} part cannot be routed")
+    raise refused(where, f"a {str(kind)[:64]!r} part cannot be routed")
 
 
-def _tool(declared: Any, i: int) -> Json:
-    if not isinstance(declared, Mapping) or declared.get("type") != "function":
-        kind = declared.get("type") if isinstance(declared, Mapping) else declared
-        raise _refused(f"tools[{i}].type", f"the tool {kind!r} runs at one provider only; function tools can be routed")
+def _tool(declared: Json, i: int) -> Json:
+    if declared.get("type") != "function":
+        kind = str(declared.get("type"))[:64]
+        raise refused(f"tools[{i}].type", f"the tool {kind!r} runs at one provider only; function tools can be routed")
+    if not isinstance(declared.get("name"), str):
+        raise RequestError(f"tools[{i}].name: a function has a name", param=f"tools[{i}].name")
     names = ("name", "description", "parameters", "strict")
     return {"type": "function", "function": {name: declared[name] for name in names if declared.get(name) is not None}}
 
@@ -263,7 +294,7 @@ def _tool_choice(given: Any) -> Any:
             return given
         case {"type": "function", "name": str(name)}:
             return {"type": "function", "function": {"name": name}}
-    raise _refused("tool_choice", "it is auto, none, required, or a function by name")
+    raise refused("tool_choice", "it is auto, none, required, or a function by name")
 
 
 def _text(given: Mapping[str, Any]) -> Json:
@@ -273,19 +304,11 @@ def _text(given: Mapping[str, Any]) -> Json:
             pass
         case {"type": "json_object"}:
             chat["response_format"] = {"type": "json_object"}
-        case {"type": "json_schema", **schema}:
-            chat["response_format"] = {"type": "json_schema", "json_schema": schema}
+        case {"type": "json_schema", "schema": dict(schema), **rest}:
+            chat["response_format"] = {"type": "json_schema", "json_schema": {**rest, "schema": schema}}
         case _:
-            raise _refused("text.format", "it is text, json_object or json_schema")
+            raise refused("text.format", "it is text, json_object, or json_schema with a schema")
     return chat
-
-
-def _harmless(name: str, value: Any) -> bool:
-    return name == "include" and isinstance(value, list) and all(each in INCLUDED for each in value)
-
-
-def _refused(param: str, problem: str) -> RequestError:
-    return RequestError(f"{param}: {problem}", param=param, code="unsupported")
 
 
 # Answers
@@ -297,8 +320,8 @@ def _output(message: Delta, id: str) -> Iterator[Json]:
         part = {"type": "reasoning_text", "text": message.reasoning_content}
         made.append({"type": "reasoning", "summary": [], "content": [part]})
     parts: list[Json] = []
-    if message.content:
-        parts.append({"type": "output_text", "text": message.content, "annotations": []})
+    if message.text:
+        parts.append({"type": "output_text", "text": message.text, "annotations": []})
     if message.refusal:
         parts.append({"type": "refusal", "refusal": message.refusal})
     if parts or not message.tool_calls:
