@@ -244,10 +244,10 @@ def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, 
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
-    """Raises `ConfigError` when a secret is missing."""
+    """Raises `ConfigError` when a secret is missing, `NotFound` or `WeightsError` where pocket models are."""
     kind: type[Any] = PROVIDERS[block.kind]
     if block.kind == "pocket":
-        made: Provider = kind(path=block.path)
+        made: Provider = kind(models=block.models, path=block.path)
     elif block.kind == "replay":
         made = kind(path=block.path)
     else:
