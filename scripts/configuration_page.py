@@ -100,6 +100,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "headers": "further headers of each call; none may carry a secret",
             "ca_file": "certificates to trust instead of the system's",
             "path": "pocket: a folder of weights instead of the packaged ones; replay: the recording",
+            "models": "pocket: those to load; all that ship where none is named",
             "max_connections": "open at once; further calls wait",
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
@@ -282,6 +283,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         "",
         {
             "path": "of the SQLite file; its folder is made",
+            "url": "`env:NAME`, a variable with the `postgresql://` URL of a database to share; then no `path`",
+            "spool": "with `url`: the folder where rows wait while the database does not answer; empty for none",
             "payload": "keep prompts, answers and evidence that quotes them, apart from the chain and erasable",
         },
     ),
