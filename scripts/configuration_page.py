@@ -89,7 +89,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
     (
         "`providers.<name>`",
         parts.ProviderSettings,
-        "A key that the kind does not use is an error: `pocket` and `replay` have `path` only, the others all else.",
+        "A key that the kind does not use is an error: `pocket` has `path` and `models`, `replay` has `path`, the "
+        "others all else.",
         {
             "kind": "`openai` (also vLLM, SGLang, Ollama, llama.cpp), `anthropic`, `pocket` or `replay`",
             "base_url": "up to and including `/v1`; empty is the kind's own service",
@@ -97,6 +98,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "headers": "further headers of each call; none may carry a secret",
             "ca_file": "certificates to trust instead of the system's",
             "path": "pocket: a folder of weights instead of the packaged ones; replay: the recording",
+            "models": "pocket: which to load, each with its specialists; all that ship where none is named",
             "max_connections": "open at once; further calls wait",
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
