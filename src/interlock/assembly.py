@@ -15,7 +15,7 @@ from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Cascade, Executor, Fallback, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, RetryBudget, Strategy
 from .exploration import EXPLORATIONS
 from .guards import (
     Access,
@@ -31,9 +31,10 @@ from .guards import (
     Rules,
     Trust,
 )
-from .learning.learner import Learner
+from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
-from .ledger import SqliteLedger
+from .ledger import Ledger, open_ledger
+from .ledger.database import is_url, located
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
@@ -53,33 +54,57 @@ UNTRAINED = "none"
 
 def assemble(path: str | None, router: type[R], *, ledger: str | None = None) -> R:
     """A router from a configuration file, or from what the environment offers. Raises `ConfigError`."""
+    settings, because = configured(path)
+    return from_settings(settings, router, ledger=ledger, because=because)
+
+
+def configured(path: str | None) -> tuple[Settings, str]:
+    """The settings of a configuration file, or of what the environment offers, and which it was.
+
+    Raises `ConfigError`.
+    """
     found = Offer(Document.read(Path(path)), path) if path else offer()
     for note in found.notes:
         log.info("%s", note)
-    return from_settings(from_document(found.document), router, ledger=ledger, because=found.because)
+    return from_document(found.document), found.because
 
 
-def from_settings(settings: Settings, router: type[R], *, ledger: str | None = None, because: str = "") -> R:
-    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`."""
+def from_settings(settings: Settings, router: type[R], *, ledger: Ledger | str | None = None, because: str = "") -> R:
+    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`.
+
+    `ledger` is one that is open, or the place of another than the configuration's.
+    """
     plan = build_plan(settings, because=because)
     policy = build_policy(settings, plan.reader)
-    book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
+    book = ledger if isinstance(ledger, Ledger) else ledger_of(settings, ledger)
     try:
         made = router(plan, Served(policy.prepare(), UNTRAINED), book)
-        made.learner = start_learner(settings, policy, made)
+        made.learner = start_learner(settings, policy, made.ledger, made.adopt)
     except BaseException:
         book.close()
         raise
     return made
 
 
-def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:
-    """A learner that folds the router's ledger and hands it new snapshots, unless it is switched off."""
+def ledger_of(settings: Settings, place: str | None = None) -> Ledger:
+    """The ledger of a configuration, or of another place. Raises `ConfigError`, `LedgerError`."""
+    own = settings.ledger
+    where = located(place or own.url or own.path)
+    if not place and own.url and not is_url(where):
+        problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
+        raise ConfigError(problem, path="ledger.url")
+    if is_url(where):
+        return open_ledger(where, payload=own.payload, linger=0.0, spool=Path(own.spool) if own.spool else None)
+    return open_ledger(_writable(Path(where)), payload=own.payload, linger=0.0)
+
+
+def start_learner(settings: Settings, policy: Policy, ledger: Ledger, publish: Publish | None) -> Learner | None:
+    """A learner that folds the ledger and publishes new snapshots, unless it is switched off."""
     if not settings.learner.enabled:
         return None
     own = settings.learner
     trust = trust_of(settings)
-    learner = Learner(router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep)
+    learner = Learner(ledger, policy.clone(), publish, trust=trust, interval=own.interval_s, keep=own.keep)
     return learner.start()
 
 
@@ -100,9 +125,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
 
     Across a reload breakers keep their state, and unchanged providers run on.
     """
-    candidates = tuple(candidate_of(block) for block in settings.candidates)
-    board = board_of(settings, previous.board if previous else None)
-    board.register(candidate.name for candidate in candidates)
+    candidates = tuple(candidate_of(block, settings.providers[block.provider]) for block in settings.candidates)
+    board = board_of(settings, previous)
+    board.register({candidate.name: candidate.domain for candidate in candidates})
     reader = build_reader(settings.signal_names(), settings.signals, settings.vector)
     guards = guards_of(settings, board)
     own = settings.execution
@@ -112,7 +137,14 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         backoff=own.backoff_s,
         patience=own.patience_s,
         deadline=own.deadline_s,
+        hedge_after=own.hedge_after_s,
         actions=own.actions,
+    )
+    budget = RetryBudget(
+        own.retry_budget.share,
+        own.retry_budget.floor,
+        own.retry_budget.window_s,
+        balances={} if previous is None else previous.executor.budget.balances,
     )
     providers = providers_of(settings, previous)  # last: they hold threads, and nothing after this should fail
     return Plan(
@@ -120,7 +152,13 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         reader=reader,
         guards=guards,
         executor=Executor(
-            providers, candidates, strategy_of(settings), board, fallback, default_order=settings.policy.default_order
+            providers,
+            candidates,
+            strategy_of(settings),
+            board,
+            fallback,
+            budget,
+            default_order=settings.policy.default_order,
         ),
         board=board,
         default_order=settings.policy.default_order,
@@ -173,8 +211,14 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     return Guards(hard, [LimitsGuard(limits)])
 
 
-def board_of(settings: Settings, previous: Board | None) -> Board:
-    own = settings.guards.health
+def board_of(settings: Settings, previous: Plan | None) -> Board:
+    """Circuits are carried over, but for those of a provider that is configured anew: a new key may have funds."""
+    own, circuits = settings.guards.health, {}
+    if previous is not None:
+        before = {block.name: previous.settings.providers[block.provider] for block in previous.settings.candidates}
+        now = {block.name: settings.providers[block.provider] for block in settings.candidates}
+        known = previous.board.circuits
+        circuits = {name: known[name] for name in now if name in known and now[name] == before.get(name)}
     return Board(
         failures=own.failures,
         pause=own.pause_s,
@@ -183,7 +227,9 @@ def board_of(settings: Settings, previous: Board | None) -> Board:
         jitter=own.jitter,
         ejectable=own.ejectable,
         longest_rest=own.longest_rest_s,
-        circuits=previous.circuits if previous else {},
+        park=own.park_s,
+        longest_park=own.longest_park_s,
+        circuits=circuits,
     )
 
 
@@ -198,10 +244,10 @@ def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, 
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
-    """Raises `ConfigError` when a secret is missing."""
+    """Raises `ConfigError` when a secret is missing, `NotFound` or `WeightsError` where pocket models are."""
     kind: type[Any] = PROVIDERS[block.kind]
     if block.kind == "pocket":
-        made: Provider = kind(path=block.path)
+        made: Provider = kind(models=block.models, path=block.path)
     elif block.kind == "replay":
         made = kind(path=block.path)
     else:
@@ -217,7 +263,7 @@ def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, st
     return made
 
 
-def candidate_of(block: CandidateSettings) -> Candidate:
+def candidate_of(block: CandidateSettings, provider: ProviderSettings) -> Candidate:
     price = block.price
     capabilities = {name: _capability(answer) for name, answer in block.capabilities.items()}
     return Candidate(
@@ -226,6 +272,7 @@ def candidate_of(block: CandidateSettings) -> Candidate:
         model=block.model,
         budget=block.budget,
         options=block.options,
+        quota_domain=block.quota_domain or provider.quota_domain,
         profile=Profile(
             price_in=None if price is None else price.input,
             price_out=None if price is None else price.output,

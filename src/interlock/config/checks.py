@@ -59,7 +59,9 @@ def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Docume
     """Raises for a setting that this kind of provider would ignore, and for a missing one that it needs."""
     parameters = signature(kind).parameters
     usable = [
-        key for key in provider.__struct_fields__ if ("limits" if key in LIMITS else key) in (*parameters, "kind")
+        key
+        for key in provider.__struct_fields__
+        if ("limits" if key in LIMITS else key) in (*parameters, "kind", "quota_domain")
     ]
     for key in document.data["providers"][place[1]]:
         if key not in usable:
@@ -74,6 +76,10 @@ def candidates(settings: Settings, document: Document, _: Mapping[str, str]) -> 
     for i, candidate in enumerate(settings.candidates):
         place = ("candidates", i)
         known(candidate.provider, settings.providers, "provider", document, (*place, "provider"))
+        loaded = settings.providers[candidate.provider].models
+        if loaded and not candidate.model.startswith(tuple(f"{model}-" for model in loaded)):
+            problem = f"{candidate.model!r} is none of what provider {candidate.provider!r} loads, {', '.join(loaded)}"
+            raise document.error(problem, *place, "model")
         for capability, answer in candidate.capabilities.items():
             if isinstance(answer, str) and answer not in ANSWERS:
                 problem = f"a capability is yes, no or unknown, not {answer!r}; {nearest(answer, ANSWERS)}"
@@ -183,9 +189,10 @@ def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None
         domains = sorted({candidate.trust for candidate in settings.candidates})
         for i, domain in enumerate(own.trust.allow):
             known(domain, domains, "trust domain among the candidates", document, (*place, "trust", "allow", i))
-    if own.health.longest_s < own.health.pause_s:
-        problem = f"must be at least pause_s, which is {own.health.pause_s:g}"
-        raise document.error(problem, *place, "health", "longest_s")
+    for first, longest in (("pause_s", "longest_s"), ("park_s", "longest_park_s")):
+        least = getattr(own.health, first)
+        if getattr(own.health, longest) < least:
+            raise document.error(f"must be at least {first}, which is {least:g}", *place, "health", longest)
 
 
 def rules(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -215,6 +222,17 @@ def keys(settings: Settings, document: Document, environment: Mapping[str, str])
         seen[value] = i
 
 
+def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    own, given = settings.ledger, document.data.get("ledger", {})
+    if own.url and "path" in given:
+        raise document.error("a ledger is in one place; leave out `path` or `url`", "ledger", "path")
+    if "spool" in given and not own.url:
+        problem = "it does nothing for a ledger in a file; it is where rows wait for the database of `url`"
+        raise document.error(problem, "ledger", "spool")
+    if own.url:
+        secret(own.url, document, ("ledger", "url"), environment)
+
+
 ALL: Sequence[Check] = (
     names,
     providers,
@@ -227,6 +245,7 @@ ALL: Sequence[Check] = (
     guards,
     rules,
     keys,
+    ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""
 

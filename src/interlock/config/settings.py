@@ -20,7 +20,8 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ProviderSettings(Part, frozen=True):
-    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`."""
+    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`; `models`
+    are the pocket models to load, all that ship where none is named."""
 
     kind: str
     base_url: str = ""
@@ -28,10 +29,12 @@ class ProviderSettings(Part, frozen=True):
     headers: dict[str, str] = {}
     ca_file: str = ""
     path: str = ""
+    models: tuple[str, ...] = ()
     max_connections: Count = 64
     connect_timeout_s: Positive = 5.0
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
+    quota_domain: str = ""
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
@@ -61,6 +64,7 @@ class CandidateSettings(Part, frozen=True):
     ttft_s: Positive | None = None
     tokens_per_second: Positive | None = None
     joules_per_token: NotNegative | None = None
+    quota_domain: str = ""
 
 
 class CapabilitySettings(Part, frozen=True):
@@ -92,6 +96,8 @@ class HealthSettings(Part, frozen=True):
     jitter: Share = 0.3
     ejectable: Share = 0.5
     longest_rest_s: Positive = 60.0
+    park_s: Positive = 60.0
+    longest_park_s: Positive = 3600.0
 
 
 class RuleSettings(Part, frozen=True):
@@ -126,6 +132,14 @@ class PolicySettings(Part, frozen=True):
     seed: int = 0
 
 
+class RetryBudgetSettings(Part, frozen=True):
+    """Retries are at most `share` of the calls, beside a `floor` that comes back within `window_s`."""
+
+    share: Share = 0.1
+    floor: NotNegative = 10.0
+    window_s: Positive = 10.0
+
+
 class ShadowSettings(Part, frozen=True):
     """A second policy that decides on every request and executes nothing: the parts in which it differs from `policy`.
 
@@ -148,13 +162,21 @@ class ExecutionSettings(Part, frozen=True):
     backoff_s: NotNegative = 0.2
     patience_s: NotNegative = 2.0
     deadline_s: Positive = 600.0
+    retry_budget: RetryBudgetSettings = RetryBudgetSettings()
+    hedge_after_s: Positive | None = None
     actions: dict[str, str] = {}
 
 
 class LedgerSettings(Part, frozen=True):
-    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
+    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
+
+    The ledger is the SQLite file `path`, or, for several gateways, the PostgreSQL database whose URL is in the variable
+    that `url` names (`env:NAME`). In the folder `spool` rows wait while that database does not answer; empty for none.
+    """
 
     path: str = ".interlock/ledger.db"
+    url: str = ""
+    spool: str = ".interlock/spool"
     payload: bool = False
 
 

@@ -18,7 +18,7 @@ from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unautho
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool, respond, savings, shadow, traffic
+from . import curve, explain, openapi, parse, pool, respond, savings, shadow, traffic
 from .app import Endpoint, stream
 from .history import History, compact
 from .keys import presented
@@ -43,11 +43,13 @@ async def whoami(service: Service, request: Request) -> Any:
 
 
 async def models(service: Service, request: Request) -> Any:
+    """What may be asked for: virtual models and candidates."""
     service.keys.tenant(_key(request))
     return {"object": "list", "data": list(service.models.values())}
 
 
 async def model(service: Service, request: Request) -> Any:
+    """One of them."""
     service.keys.tenant(_key(request))
     name = request.path_params["name"]
     if name not in service.models:
@@ -105,10 +107,12 @@ async def recent_rows(service: Service, request: Request) -> Any:
 
 
 async def events(service: Service, request: Request) -> Any:
+    """Decisions, outcomes, feedback, snapshots and reloads as they happen."""
     return stream(service.hub.listen(service.keys.scope(_key(request))))
 
 
 async def the_pool(service: Service, request: Request) -> Any:
+    """Each candidate's share, quality, cost, latency and breaker over the last decisions."""
     service.keys.operator(_key(request))
     candidates, breakers = service.router.plan.candidates, service.breakers()
 
@@ -119,6 +123,7 @@ async def the_pool(service: Service, request: Request) -> Any:
 
 
 async def the_curve(service: Service, request: Request) -> Any:
+    """Utility over time, served and of each fixed candidate."""
     service.keys.operator(_key(request))
     points = _number(request, "points", 40, 1, 400)
     utility = service.router.served.policy.objective.utility
@@ -126,18 +131,21 @@ async def the_curve(service: Service, request: Request) -> Any:
 
 
 async def the_shadow(service: Service, request: Request) -> Any:
+    """How often the second policy decides otherwise, and what it would be worth."""
     service.keys.operator(_key(request))
     found, serving = service.second, service.router.plan.settings.policy
     return await service.look(lambda history: shadow.compare(history.decisions(), found, serving))
 
 
 async def the_savings(service: Service, request: Request) -> Any:
+    """What was saved against always asking one candidate, with intervals."""
     service.keys.operator(_key(request))
     against = request.query_params.get("against", "")
     return await service.look(lambda history: savings.savings(history.decisions(), against))
 
 
 async def the_traffic(service: Service, request: Request) -> Any:
+    """Latency, cost and errors over time, whole and by candidate."""
     service.keys.operator(_key(request))
     points = _number(request, "points", 60, 2, 400)
     candidates, breakers = service.router.plan.candidates, service.breakers()
@@ -145,6 +153,7 @@ async def the_traffic(service: Service, request: Request) -> Any:
 
 
 async def config(service: Service, request: Request) -> Any:
+    """The settings that serve, without secrets."""
     service.keys.operator(_key(request))
     return service.config()
 
@@ -176,6 +185,7 @@ async def load_again(service: Service, request: Request) -> Any:
 
 
 async def learner(service: Service, request: Request) -> Any:
+    """What is served and how far learning is."""
     service.keys.operator(_key(request))
     return service.learner.status()
 
@@ -208,11 +218,19 @@ async def healthz(service: Service, request: Request) -> Any:
 async def readyz(service: Service, request: Request) -> Any:
     """Whether requests should come here: not before the start, not while draining, not when the ledger cannot write."""
     problems = service.problems()
-    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+    degraded = service.router.ledger.degraded
+    document = {"ready": not problems, "problems": problems} | ({"degraded": degraded} if degraded else {})
+    return JSONResponse(document, 503 if problems else 200)
 
 
 async def metrics(service: Service, request: Request) -> Any:
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus text."""
+    return Response(await service.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def describe(service: Service, request: Request) -> Any:
+    """This description."""
+    return openapi.document(ENDPOINTS)
 
 
 def _key(request: Request) -> bytes:
@@ -247,6 +265,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/learner"): learner,
     ("POST", "/v1/learner/rollback"): rollback,
     ("POST", "/v1/learner/resume"): resume,
+    ("GET", "/openapi.json"): describe,
     ("GET", "/healthz"): healthz,
     ("GET", "/readyz"): readyz,
     ("GET", "/metrics"): metrics,
