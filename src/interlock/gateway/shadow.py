@@ -183,7 +183,7 @@ def _share(other: np.ndarray) -> dict[str, float] | None:
     return {"mean": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
-def _curve(seen: Sequence[Past], other: np.ndarray) -> dict[str, list[float]]:
+def _curve(seen: Sequence[Past], other: np.ndarray) -> dict[str, list[int] | list[float]]:
     """The share over time, over equally many decisions a point."""
     parts = max(1, min(POINTS, len(seen) // FEWEST))
     edges = [len(seen) * part // parts for part in range(parts + 1)] if seen else []
