@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
-from .config.settings import CandidateSettings, ProviderSettings
+from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Cascade, Executor, Fallback, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, RetryBudget, Strategy
 from .exploration import EXPLORATIONS
 from .guards import (
     Access,
@@ -125,9 +125,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
 
     Across a reload breakers keep their state, and unchanged providers run on.
     """
-    candidates = tuple(candidate_of(block) for block in settings.candidates)
-    board = board_of(settings, previous.board if previous else None)
-    board.register(candidate.name for candidate in candidates)
+    candidates = tuple(candidate_of(block, settings.providers[block.provider]) for block in settings.candidates)
+    board = board_of(settings, previous)
+    board.register({candidate.name: candidate.domain for candidate in candidates})
     reader = build_reader(settings.signal_names(), settings.signals, settings.vector)
     guards = guards_of(settings, board)
     own = settings.execution
@@ -137,7 +137,14 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         backoff=own.backoff_s,
         patience=own.patience_s,
         deadline=own.deadline_s,
+        hedge_after=own.hedge_after_s,
         actions=own.actions,
+    )
+    budget = RetryBudget(
+        own.retry_budget.share,
+        own.retry_budget.floor,
+        own.retry_budget.window_s,
+        balances={} if previous is None else previous.executor.budget.balances,
     )
     providers = providers_of(settings, previous)  # last: they hold threads, and nothing after this should fail
     return Plan(
@@ -145,7 +152,13 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         reader=reader,
         guards=guards,
         executor=Executor(
-            providers, candidates, strategy_of(settings), board, fallback, default_order=settings.policy.default_order
+            providers,
+            candidates,
+            strategy_of(settings),
+            board,
+            fallback,
+            budget,
+            default_order=settings.policy.default_order,
         ),
         board=board,
         default_order=settings.policy.default_order,
@@ -155,9 +168,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
     )
 
 
-def build_policy(settings: Settings, reader: Reader) -> Policy:
-    """The composition, untrained: what candidates' profiles say is all it knows."""
-    own = settings.policy
+def build_policy(settings: Settings, reader: Reader, own: PolicySettings | None = None) -> Policy:
+    """The composition, untrained: what candidates' profiles say is all it knows. `own` in the place of `policy`."""
+    own = own or settings.policy
     return Policy(
         estimator=_member(ESTIMATORS, own.estimator),
         objective=_member(OBJECTIVES, own.objective),
@@ -198,8 +211,14 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     return Guards(hard, [LimitsGuard(limits)])
 
 
-def board_of(settings: Settings, previous: Board | None) -> Board:
-    own = settings.guards.health
+def board_of(settings: Settings, previous: Plan | None) -> Board:
+    """Circuits are carried over, but for those of a provider that is configured anew: a new key may have funds."""
+    own, circuits = settings.guards.health, {}
+    if previous is not None:
+        before = {block.name: previous.settings.providers[block.provider] for block in previous.settings.candidates}
+        now = {block.name: settings.providers[block.provider] for block in settings.candidates}
+        known = previous.board.circuits
+        circuits = {name: known[name] for name in now if name in known and now[name] == before.get(name)}
     return Board(
         failures=own.failures,
         pause=own.pause_s,
@@ -208,7 +227,9 @@ def board_of(settings: Settings, previous: Board | None) -> Board:
         jitter=own.jitter,
         ejectable=own.ejectable,
         longest_rest=own.longest_rest_s,
-        circuits=previous.circuits if previous else {},
+        park=own.park_s,
+        longest_park=own.longest_park_s,
+        circuits=circuits,
     )
 
 
@@ -223,10 +244,10 @@ def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, 
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
-    """Raises `ConfigError` when a secret is missing."""
+    """Raises `ConfigError` when a secret is missing, `NotFound` or `WeightsError` where pocket models are."""
     kind: type[Any] = PROVIDERS[block.kind]
     if block.kind == "pocket":
-        made: Provider = kind(path=block.path)
+        made: Provider = kind(models=block.models, path=block.path)
     elif block.kind == "replay":
         made = kind(path=block.path)
     else:
@@ -242,7 +263,7 @@ def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, st
     return made
 
 
-def candidate_of(block: CandidateSettings) -> Candidate:
+def candidate_of(block: CandidateSettings, provider: ProviderSettings) -> Candidate:
     price = block.price
     capabilities = {name: _capability(answer) for name, answer in block.capabilities.items()}
     return Candidate(
@@ -251,6 +272,7 @@ def candidate_of(block: CandidateSettings) -> Candidate:
         model=block.model,
         budget=block.budget,
         options=block.options,
+        quota_domain=block.quota_domain or provider.quota_domain,
         profile=Profile(
             price_in=None if price is None else price.input,
             price_out=None if price is None else price.output,

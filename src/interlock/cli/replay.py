@@ -62,7 +62,7 @@ def replay(
             answer = compare(
                 reading,
                 made,
-                [candidate_of(block) for block in settings.candidates],
+                [candidate_of(block, settings.providers[block.provider]) for block in settings.candidates],
                 trust=trust,
                 fixed=fixed,
                 since=moment(since),

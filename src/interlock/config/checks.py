@@ -59,7 +59,9 @@ def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Docume
     """Raises for a setting that this kind of provider would ignore, and for a missing one that it needs."""
     parameters = signature(kind).parameters
     usable = [
-        key for key in provider.__struct_fields__ if ("limits" if key in LIMITS else key) in (*parameters, "kind")
+        key
+        for key in provider.__struct_fields__
+        if ("limits" if key in LIMITS else key) in (*parameters, "kind", "quota_domain")
     ]
     for key in document.data["providers"][place[1]]:
         if key not in usable:
@@ -74,6 +76,10 @@ def candidates(settings: Settings, document: Document, _: Mapping[str, str]) -> 
     for i, candidate in enumerate(settings.candidates):
         place = ("candidates", i)
         known(candidate.provider, settings.providers, "provider", document, (*place, "provider"))
+        loaded = settings.providers[candidate.provider].models
+        if loaded and not candidate.model.startswith(tuple(f"{model}-" for model in loaded)):
+            problem = f"{candidate.model!r} is none of what provider {candidate.provider!r} loads, {', '.join(loaded)}"
+            raise document.error(problem, *place, "model")
         for capability, answer in candidate.capabilities.items():
             if isinstance(answer, str) and answer not in ANSWERS:
                 problem = f"a capability is yes, no or unknown, not {answer!r}; {nearest(answer, ANSWERS)}"
@@ -108,13 +114,35 @@ def families(settings: Settings, document: Document, _: Mapping[str, str]) -> No
         "exploration": EXPLORATIONS,
     }
     for family, kinds in members.items():
-        block, place = dict(getattr(settings.policy, family)), ("policy", family)
-        kind = block.pop("kind", None)
-        if kind is None:
-            raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
-        known(str(kind), kinds, family, document, (*place, "kind"))
-        constructed(kinds[kind], block, document, place)
+        _member(kinds, family, getattr(settings.policy, family), document, ("policy", family))
+        if settings.shadow is not None and (block := getattr(settings.shadow, family)):
+            _member(kinds, family, block, document, ("shadow", family))
     constructed(Consumption, settings.policy.consumption, document, ("policy", "consumption"))
+
+
+def _member(
+    kinds: Mapping[str, type[Any]], family: str, block: Mapping[str, Any], document: Document, place: Place
+) -> None:
+    parameters = dict(block)
+    kind = parameters.pop("kind", None)
+    if kind is None:
+        raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
+    known(str(kind), kinds, family, document, (*place, "kind"))
+    constructed(kinds[kind], parameters, document, place)
+
+
+def shadow(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..presets import PRESETS
+
+    if settings.shadow is None:
+        return
+    if settings.shadow.preset:
+        known(settings.shadow.preset, PRESETS, "preset", document, ("shadow", "preset"))
+    if settings.shadow_policy == settings.policy:
+        problem = (
+            "it would decide as `policy` does; name a preset, or an estimator, objective or exploration of its own"
+        )
+        raise document.error(problem, "shadow")
 
 
 def execution(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -161,9 +189,10 @@ def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None
         domains = sorted({candidate.trust for candidate in settings.candidates})
         for i, domain in enumerate(own.trust.allow):
             known(domain, domains, "trust domain among the candidates", document, (*place, "trust", "allow", i))
-    if own.health.longest_s < own.health.pause_s:
-        problem = f"must be at least pause_s, which is {own.health.pause_s:g}"
-        raise document.error(problem, *place, "health", "longest_s")
+    for first, longest in (("pause_s", "longest_s"), ("park_s", "longest_park_s")):
+        least = getattr(own.health, first)
+        if getattr(own.health, longest) < least:
+            raise document.error(f"must be at least {first}, which is {least:g}", *place, "health", longest)
 
 
 def rules(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -210,6 +239,7 @@ ALL: Sequence[Check] = (
     candidates,
     models,
     families,
+    shadow,
     execution,
     signals,
     guards,

@@ -70,6 +70,7 @@ def serving(
     own = router.plan.settings.server
     watch = [watching(watched, own.reload_every_s)] if watched is not None else []
     service = Service(router, front(router.plan.settings, router.plan.candidates), [*watch, *background], worker)
+    service.watched = watched
     server = build(
         service,
         limits=HttpLimits(body=own.max_body_bytes),
