@@ -6,6 +6,7 @@ from .base import Executor, Run, Strategy
 from .calls import Board, Calls
 from .cascade import Cascade
 from .fallback import TABLE, Action, Fallback, Walker
+from .recall import Recall
 from .single import Single
 
 STRATEGIES: dict[str, type[Strategy]] = {"single": Single, "cascade": Cascade}
@@ -19,6 +20,7 @@ __all__ = [
     "Cascade",
     "Executor",
     "Fallback",
+    "Recall",
     "Run",
     "Single",
     "Strategy",
