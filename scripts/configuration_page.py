@@ -78,6 +78,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "vector": "the numbers the policy sees: a signal stands for all its columns, `signal.column` for one",
             "guards": "hard constraints; see [guards](#guards)",
             "policy": "estimator, objective, exploration; see [policy](#policy)",
+            "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
@@ -101,6 +102,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
             "stall_timeout_s": "between two pieces of an answer",
+            "quota_domain": "who share a name share one quota and one account; empty is this provider alone",
         },
     ),
     (
@@ -123,6 +125,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "ttft_s": "expected time to the first token",
             "tokens_per_second": "expected speed after it",
             "joules_per_token": "expected energy",
+            "quota_domain": "where its quota or account is not the provider's; a 429 or 402 rests the whole domain",
         },
     ),
     (
@@ -200,7 +203,9 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "probes": "calls let through at once when half open; as many successes close it",
             "jitter": "share by which a pause is drawn longer or shorter",
             "ejectable": "share of the pool that may be open at once; above 0 at least one candidate",
-            "longest_rest_s": "cap on a provider's Retry-After",
+            "longest_rest_s": "cap on a provider's Retry-After, for which its whole quota domain rests",
+            "park_s": "an account without funds (402) is left alone at first, with its whole quota domain; doubles",
+            "longest_park_s": "parking grows to this; a successful probe or a changed provider block ends it",
         },
     ),
     (
@@ -229,6 +234,17 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         },
     ),
     (
+        "shadow",
+        parts.ShadowSettings,
+        "The parts in which a second policy differs from `policy`: [how to](../how-to/shadow-a-policy.md).",
+        {
+            "preset": "a published composition, such as `quality_cost`; all names: `interlock.presets.PRESETS`",
+            "estimator": "in the place of the preset's or the policy's; another one learns beside the gateway",
+            "objective": "in the place of the preset's or the policy's",
+            "exploration": "in the place of the preset's or the policy's",
+        },
+    ),
+    (
         "execution",
         parts.ExecutionSettings,
         "",
@@ -242,7 +258,20 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "backoff_s": "mean pause before the first retry; doubles with each",
             "patience_s": "the longest Retry-After that is waited for",
             "deadline_s": "of a request that states none",
+            "retry_budget": "see [retry_budget](#executionretry_budget)",
+            "hedge_after_s": "silence after which the next candidate is asked as well; the loser is cancelled",
             "actions": "overrides of the [fallback table](#fallback-table): `retry`, `next` or `refuse` by error code",
+        },
+    ),
+    (
+        "execution.retry_budget",
+        parts.RetryBudgetSettings,
+        "Per quota domain and process. Spent by repeated calls, by hedges, and by a request's further calls into a "
+        "domain in which one has failed. A call that it does not cover is not made, and that is a recorded step.",
+        {
+            "share": "retries per call, so 0.1 is one retry in ten calls",
+            "floor": "retries that need no traffic",
+            "window_s": "in which what was saved is forgotten, and the floor comes back",
         },
     ),
     (

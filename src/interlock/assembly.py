@@ -12,11 +12,11 @@ from .caching import Cache
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
-from .config.settings import CandidateSettings, ProviderSettings
+from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Cascade, Executor, Fallback, Recall, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, Recall, RetryBudget, Strategy
 from .exploration import EXPLORATIONS
 from .guards import (
     Access,
@@ -32,9 +32,10 @@ from .guards import (
     Rules,
     Trust,
 )
-from .learning.learner import Learner
+from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
-from .ledger import SqliteLedger
+from .ledger import Ledger, open_ledger
+from .ledger.database import is_url, located
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
@@ -54,33 +55,54 @@ UNTRAINED = "none"
 
 def assemble(path: str | None, router: type[R], *, ledger: str | None = None) -> R:
     """A router from a configuration file, or from what the environment offers. Raises `ConfigError`."""
+    settings, because = configured(path)
+    return from_settings(settings, router, ledger=ledger, because=because)
+
+
+def configured(path: str | None) -> tuple[Settings, str]:
+    """The settings of a configuration file, or of what the environment offers, and which it was.
+
+    Raises `ConfigError`.
+    """
     found = Offer(Document.read(Path(path)), path) if path else offer()
     for note in found.notes:
         log.info("%s", note)
-    return from_settings(from_document(found.document), router, ledger=ledger, because=found.because)
+    return from_document(found.document), found.because
 
 
-def from_settings(settings: Settings, router: type[R], *, ledger: str | None = None, because: str = "") -> R:
-    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`."""
+def from_settings(settings: Settings, router: type[R], *, ledger: Ledger | str | None = None, because: str = "") -> R:
+    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`.
+
+    `ledger` is one that is open, or the place of another than the configuration's.
+    """
     plan = build_plan(settings, because=because)
     policy = build_policy(settings, plan.reader)
-    book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
+    book = ledger if isinstance(ledger, Ledger) else ledger_of(settings, ledger)
     try:
         made = router(plan, Served(policy.prepare(), UNTRAINED), book)
-        made.learner = start_learner(settings, policy, made)
+        made.learner = start_learner(settings, policy, made.ledger, made.adopt)
     except BaseException:
         book.close()
         raise
     return made
 
 
-def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:
-    """A learner that folds the router's ledger and hands it new snapshots, unless it is switched off."""
+def ledger_of(settings: Settings, place: str | None = None) -> Ledger:
+    """The ledger of a configuration, or of another place. Raises `ConfigError`, `LedgerError`."""
+    own = settings.ledger
+    where = located(place or own.url or own.path)
+    if is_url(where):
+        return open_ledger(where, payload=own.payload, linger=0.0, spool=Path(own.spool) if own.spool else None)
+    return open_ledger(_writable(Path(where)), payload=own.payload, linger=0.0)
+
+
+def start_learner(settings: Settings, policy: Policy, ledger: Ledger, publish: Publish | None) -> Learner | None:
+    """A learner that folds the ledger and publishes new snapshots, unless it is switched off."""
     if not settings.learner.enabled:
         return None
     own = settings.learner
     trust = trust_of(settings)
-    learner = Learner(router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep)
+    learner = Learner(ledger, policy.clone(), publish, trust=trust, interval=own.interval_s, keep=own.keep)
     return learner.start()
 
 
@@ -101,9 +123,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
 
     Across a reload breakers keep their state, and unchanged providers run on.
     """
-    candidates = tuple(candidate_of(block) for block in settings.candidates)
-    board = board_of(settings, previous.board if previous else None)
-    board.register(candidate.name for candidate in candidates)
+    candidates = tuple(candidate_of(block, settings.providers[block.provider]) for block in settings.candidates)
+    board = board_of(settings, previous)
+    board.register({candidate.name: candidate.domain for candidate in candidates})
     reader = build_reader(settings.signal_names(), settings.signals, settings.vector)
     guards = guards_of(settings, board)
     own = settings.execution
@@ -113,7 +135,14 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         backoff=own.backoff_s,
         patience=own.patience_s,
         deadline=own.deadline_s,
+        hedge_after=own.hedge_after_s,
         actions=own.actions,
+    )
+    budget = RetryBudget(
+        own.retry_budget.share,
+        own.retry_budget.floor,
+        own.retry_budget.window_s,
+        balances={} if previous is None else previous.executor.budget.balances,
     )
     providers = providers_of(settings, previous)  # last: they hold threads, and nothing after this should fail
     return Plan(
@@ -126,6 +155,7 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
             strategy_of(settings),
             board,
             fallback,
+            budget,
             default_order=settings.policy.default_order,
             recall=recall_of(settings, previous),
         ),
@@ -137,9 +167,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
     )
 
 
-def build_policy(settings: Settings, reader: Reader) -> Policy:
-    """The composition, untrained: what candidates' profiles say is all it knows."""
-    own = settings.policy
+def build_policy(settings: Settings, reader: Reader, own: PolicySettings | None = None) -> Policy:
+    """The composition, untrained: what candidates' profiles say is all it knows. `own` in the place of `policy`."""
+    own = own or settings.policy
     return Policy(
         estimator=_member(ESTIMATORS, own.estimator),
         objective=_member(OBJECTIVES, own.objective),
@@ -194,8 +224,14 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     return Guards(hard, [LimitsGuard(limits)])
 
 
-def board_of(settings: Settings, previous: Board | None) -> Board:
-    own = settings.guards.health
+def board_of(settings: Settings, previous: Plan | None) -> Board:
+    """Circuits are carried over, but for those of a provider that is configured anew: a new key may have funds."""
+    own, circuits = settings.guards.health, {}
+    if previous is not None:
+        before = {block.name: previous.settings.providers[block.provider] for block in previous.settings.candidates}
+        now = {block.name: settings.providers[block.provider] for block in settings.candidates}
+        known = previous.board.circuits
+        circuits = {name: known[name] for name in now if name in known and now[name] == before.get(name)}
     return Board(
         failures=own.failures,
         pause=own.pause_s,
@@ -204,7 +240,9 @@ def board_of(settings: Settings, previous: Board | None) -> Board:
         jitter=own.jitter,
         ejectable=own.ejectable,
         longest_rest=own.longest_rest_s,
-        circuits=previous.circuits if previous else {},
+        park=own.park_s,
+        longest_park=own.longest_park_s,
+        circuits=circuits,
     )
 
 
@@ -238,7 +276,7 @@ def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, st
     return made
 
 
-def candidate_of(block: CandidateSettings) -> Candidate:
+def candidate_of(block: CandidateSettings, provider: ProviderSettings) -> Candidate:
     price = block.price
     capabilities = {name: _capability(answer) for name, answer in block.capabilities.items()}
     return Candidate(
@@ -247,6 +285,7 @@ def candidate_of(block: CandidateSettings) -> Candidate:
         model=block.model,
         budget=block.budget,
         options=block.options,
+        quota_domain=block.quota_domain or provider.quota_domain,
         profile=Profile(
             price_in=None if price is None else price.input,
             price_out=None if price is None else price.output,

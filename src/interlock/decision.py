@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import Refused
 from .exploration import sample
+from .guards import Board, Health
 from .types import Context, Decision, Estimate, Mask, Reason, Slate
 
 if TYPE_CHECKING:
@@ -101,3 +103,10 @@ def first_in_order(plan: Plan, allowed: Mask) -> int:
     names = [candidate.name for candidate in plan.candidates]
     order = [names.index(name) for name in plan.default_order] + list(range(len(names)))
     return next(index for index in order if allowed[index])
+
+
+def refusal(decision: Decision, board: Board) -> Refused:
+    """What a caller is told when nobody may serve: every reason, and how long to wait where that is all it takes."""
+    reasons = {row.candidate: [reason.detail for reason in row.reasons] for row in decision.considered}
+    unwell = [row.candidate for row in decision.considered if row.grade == f"but for {Health.name}"]
+    return Refused(reasons, decision.id, min(map(board.wait, unwell)) if unwell else None)

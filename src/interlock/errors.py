@@ -23,6 +23,7 @@
     │   └── Skipped            next candidate: not called, since its breaker is open or the deadline leaves no room
     ├── LedgerError            the operator
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
+    │   ├── LedgerUnreachable  the caller: the same again, later; the operator when it lasts
     │   └── LedgerClosed       nobody: the process is going down
     ├── SnapshotError          the learner: fall back to the last good snapshot
     └── WeightsError           the operator: a weight file is missing, damaged or of another version
@@ -92,11 +93,19 @@ class TooLarge(RequestError):
 
 
 class Refused(InterlockError):
-    """No candidate may serve the request. `reasons` maps each candidate's name to what stands against it."""
+    """No candidate may serve the request. `reasons` maps each candidate's name to what stands against it.
+
+    `retry_after`, in seconds, is given when only the candidates' health does: then nothing is wrong with the request.
+    """
 
     status, code, kind = 422, "no_permitted_candidate", "invalid_request_error"
 
-    def __init__(self, reasons: Mapping[str, Sequence[str]], decision_id: str = "") -> None:
+    def __init__(
+        self, reasons: Mapping[str, Sequence[str]], decision_id: str = "", retry_after: float | None = None
+    ) -> None:
+        self.retry_after = retry_after
+        if retry_after is not None:
+            self.status, self.code, self.kind = 503, "no_healthy_candidate", "server_error"
         self.reasons = {name: list(texts) for name, texts in reasons.items()}
         self.decision_id = decision_id
         listed = "; ".join(f"{name}: {', '.join(texts)}" for name, texts in self.reasons.items())
@@ -174,7 +183,7 @@ class OutOfFunds(ProviderError):
 
 
 class Skipped(ProviderError):
-    """No call was made. `cause` says why: `breaker_open`, `deadline` or `attempts`."""
+    """No call was made. `cause` says why: `breaker_open`, `deadline`, `attempts` or `retry_budget`."""
 
     status, code = 503, "candidate_skipped"
 
@@ -193,6 +202,12 @@ class LedgerCorrupt(LedgerError):
     def __init__(self, problem: str, seq: int) -> None:
         self.seq = seq
         super().__init__(f"row {seq}: {problem}")
+
+
+class LedgerUnreachable(LedgerError):
+    """The database that holds the ledger does not answer."""
+
+    status, code = 503, "ledger_unreachable"
 
 
 class LedgerClosed(LedgerError):

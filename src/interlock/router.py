@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from .batching import Tick
-from .decision import write_down
-from .errors import NotFound, Refused
+from .decision import refusal, write_down
+from .errors import NotFound
 from .failsafe import Failsafe
 from .judging import check
 from .plan import Plan, Served
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from .config import Settings
     from .execution import Run
     from .learning.learner import Learner
-    from .ledger import SqliteLedger
+    from .ledger import Ledger
     from .policy import Policy
 
 
 class Router:
     """Routes requests among a plan's candidates. Construct with `Router.from_config`, or from parts in a test."""
 
-    def __init__(self, plan: Plan, served: Served, ledger: SqliteLedger) -> None:
+    def __init__(self, plan: Plan, served: Served, ledger: Ledger) -> None:
         self.plan, self.served, self.ledger = plan, served, ledger
         self.learner: Learner | None = None
         self.failsafe = Failsafe()
@@ -77,7 +77,7 @@ class Router:
         recorded = self.ledger.put(decision, request)
         if decision.chosen is None:
             await recorded
-            raise Refused({row.candidate: [r.detail for r in row.reasons] for row in decision.considered}, decision.id)
+            raise refusal(decision, plan.board)
         run = plan.executor.start(request, decision, self.ledger.put, recorded)
         plan.runs.add(run)
         return run

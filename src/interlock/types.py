@@ -169,6 +169,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile = Profile()
     options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Fields set on every call to it, e.g. `{"reasoning_effort": "low"}`."""
+    quota_domain: str = ""
+    """Candidates of one domain share one quota and one account; empty is the provider's."""
+
+    @property
+    def domain(self) -> str:
+        return self.quota_domain or self.provider
 
     def can(self, capability: str) -> Capability:
         return self.profile.capabilities.get(capability, Capability.UNKNOWN)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from interlock.errors import ProviderError
-from interlock.execution import Executor, Fallback, Run, Single
+from interlock.execution import Executor, Fallback, RetryBudget, Run, Single
 from interlock.types import Candidate, Chunk, Considered, Decision, Limits, Outcome, Profile, Reason, Request, Usage
 
 COUNTED = Usage(10, 5)
@@ -34,6 +34,7 @@ class World:
 
     scripts: Mapping[str, Sequence[Answer]]
     now: float = 100.0
+    domains: Mapping[str, str] = field(default_factory=dict)  # of candidates; their own name unless told otherwise
     calls: list[str] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -104,13 +105,19 @@ class World:
         stream: bool = False,
         deadline: float | None = None,
         default_order: Sequence[str] = (),
+        budget: RetryBudget | None = None,
         on_done: Callable[[Outcome], object] = lambda _: None,
     ) -> Run:
         names = list(self.scripts)
         profile = Profile(price_in=price, price_out=price)
-        candidates = [Candidate(name=name, provider="world", model=name, profile=profile) for name in names]
+        candidates = [
+            Candidate(
+                name=name, provider="world", model=name, profile=profile, quota_domain=self.domains.get(name, name)
+            )
+            for name in names
+        ]
         executor = Executor(
-            {"world": self}, candidates, strategy or Single(), self, fallback,
+            {"world": self}, candidates, strategy or Single(), self, fallback, budget,
             default_order=default_order, clock=self.clock, sleep=self.sleep, draw=lambda: 0.5,
         )  # fmt: skip
         known = rows or {}

@@ -245,3 +245,56 @@ class Breakers(RuleBasedStateMachine):
 
 TestBreakers = Breakers.TestCase
 TestBreakers.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def in_two_domains(clock: Clock) -> Board:
+    of = board(clock, park=60.0, longest_park=200.0)
+    of.register({"a": "first", "b": "first", "c": "second", "d": "second"})
+    return of
+
+
+def test_a_used_up_quota_rests_whoever_shares_it() -> None:
+    clock = Clock()
+    of = in_two_domains(clock)
+    assert call(of, "a", LIMITED, 20.0)
+    assert [of.resting(name) for name in POOL] == [20.0, 20.0, 0.0, 0.0]
+    assert call(of, "c", LIMITED, -5.0)
+    assert of.admits("d")
+
+
+def test_a_shorter_rest_does_not_end_a_longer_one() -> None:
+    clock = Clock()
+    of = in_two_domains(clock)
+    assert of.begin("a")
+    assert call(of, "b", LIMITED, 20.0)
+    of.end("a", LIMITED, 0.1, 1.0)
+    assert of.resting("a") == 20.0
+
+
+def test_an_empty_account_parks_its_domain_until_probes_succeed() -> None:
+    clock = Clock()
+    of = in_two_domains(clock)
+    assert call(of, "a", "provider_out_of_funds")
+    assert [of.admits(name) for name in POOL] == [False, False, True, True]
+    assert of.wait("b") == 60.0
+    clock.now = 60.0
+    assert call(of, "b", "provider_out_of_funds")
+    assert of.wait("a") == of.wait("b") == 120.0
+    clock.now = 180.0
+    for _ in range(2):
+        assert call(of, "a", None)
+    assert (of.state("a"), of.state("b")) == ("closed", "half_open")
+
+
+def test_parking_grows_to_its_cap_and_calls_under_way_do_not_lengthen_it() -> None:
+    clock = Clock()
+    of = in_two_domains(clock)
+    assert of.begin("a")
+    assert of.begin("a")
+    for _ in range(2):
+        of.end("a", "provider_out_of_funds", 0.1)
+    assert of.wait("a") == 60.0
+    for longest in (120.0, 200.0, 200.0):
+        clock.now += of.wait("a")
+        assert call(of, "a", "provider_out_of_funds")
+        assert of.wait("a") == longest

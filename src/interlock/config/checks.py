@@ -59,7 +59,9 @@ def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Docume
     """Raises for a setting that this kind of provider would ignore, and for a missing one that it needs."""
     parameters = signature(kind).parameters
     usable = [
-        key for key in provider.__struct_fields__ if ("limits" if key in LIMITS else key) in (*parameters, "kind")
+        key
+        for key in provider.__struct_fields__
+        if ("limits" if key in LIMITS else key) in (*parameters, "kind", "quota_domain")
     ]
     for key in document.data["providers"][place[1]]:
         if key not in usable:
@@ -108,13 +110,35 @@ def families(settings: Settings, document: Document, _: Mapping[str, str]) -> No
         "exploration": EXPLORATIONS,
     }
     for family, kinds in members.items():
-        block, place = dict(getattr(settings.policy, family)), ("policy", family)
-        kind = block.pop("kind", None)
-        if kind is None:
-            raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
-        known(str(kind), kinds, family, document, (*place, "kind"))
-        constructed(kinds[kind], block, document, place)
+        _member(kinds, family, getattr(settings.policy, family), document, ("policy", family))
+        if settings.shadow is not None and (block := getattr(settings.shadow, family)):
+            _member(kinds, family, block, document, ("shadow", family))
     constructed(Consumption, settings.policy.consumption, document, ("policy", "consumption"))
+
+
+def _member(
+    kinds: Mapping[str, type[Any]], family: str, block: Mapping[str, Any], document: Document, place: Place
+) -> None:
+    parameters = dict(block)
+    kind = parameters.pop("kind", None)
+    if kind is None:
+        raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
+    known(str(kind), kinds, family, document, (*place, "kind"))
+    constructed(kinds[kind], parameters, document, place)
+
+
+def shadow(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..presets import PRESETS
+
+    if settings.shadow is None:
+        return
+    if settings.shadow.preset:
+        known(settings.shadow.preset, PRESETS, "preset", document, ("shadow", "preset"))
+    if settings.shadow_policy == settings.policy:
+        problem = (
+            "it would decide as `policy` does; name a preset, or an estimator, objective or exploration of its own"
+        )
+        raise document.error(problem, "shadow")
 
 
 def execution(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -161,9 +185,10 @@ def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None
         domains = sorted({candidate.trust for candidate in settings.candidates})
         for i, domain in enumerate(own.trust.allow):
             known(domain, domains, "trust domain among the candidates", document, (*place, "trust", "allow", i))
-    if own.health.longest_s < own.health.pause_s:
-        problem = f"must be at least pause_s, which is {own.health.pause_s:g}"
-        raise document.error(problem, *place, "health", "longest_s")
+    for first, longest in (("pause_s", "longest_s"), ("park_s", "longest_park_s")):
+        least = getattr(own.health, first)
+        if getattr(own.health, longest) < least:
+            raise document.error(f"must be at least {first}, which is {least:g}", *place, "health", longest)
 
 
 def rules(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -201,18 +226,34 @@ def cache(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
         raise document.error("it does nothing without `semantic: true`", "cache", "similarity")
 
 
+def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    own, given = settings.ledger, document.data.get("ledger", {})
+    if own.url and "path" in given:
+        raise document.error("a ledger is in one place; leave out `path` or `url`", "ledger", "path")
+    if "spool" in given and not own.url:
+        problem = "it does nothing for a ledger in a file; it is where rows wait for the database of `url`"
+        raise document.error(problem, "ledger", "spool")
+    if own.url:
+        url = secret(own.url, document, ("ledger", "url"), environment)
+        if not re.match(r"postgres(ql)?://", url):
+            problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
+            raise document.error(problem, "ledger", "url")
+
+
 ALL: Sequence[Check] = (
     names,
     providers,
     candidates,
     models,
     families,
+    shadow,
     execution,
     signals,
     guards,
     rules,
     keys,
     cache,
+    ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""
 

@@ -32,6 +32,7 @@ class ProviderSettings(Part, frozen=True):
     connect_timeout_s: Positive = 5.0
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
+    quota_domain: str = ""
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
@@ -61,6 +62,7 @@ class CandidateSettings(Part, frozen=True):
     ttft_s: Positive | None = None
     tokens_per_second: Positive | None = None
     joules_per_token: NotNegative | None = None
+    quota_domain: str = ""
 
 
 class CapabilitySettings(Part, frozen=True):
@@ -92,6 +94,8 @@ class HealthSettings(Part, frozen=True):
     jitter: Share = 0.3
     ejectable: Share = 0.5
     longest_rest_s: Positive = 60.0
+    park_s: Positive = 60.0
+    longest_park_s: Positive = 3600.0
 
 
 class RuleSettings(Part, frozen=True):
@@ -126,6 +130,26 @@ class PolicySettings(Part, frozen=True):
     seed: int = 0
 
 
+class RetryBudgetSettings(Part, frozen=True):
+    """Retries are at most `share` of the calls, beside a `floor` that comes back within `window_s`."""
+
+    share: Share = 0.1
+    floor: NotNegative = 10.0
+    window_s: Positive = 10.0
+
+
+class ShadowSettings(Part, frozen=True):
+    """A second policy that decides on every request and executes nothing: the parts in which it differs from `policy`.
+
+    `preset` gives all three parts as published; a part that stands beside it comes first.
+    """
+
+    preset: str = ""
+    estimator: dict[str, Any] = {}
+    objective: dict[str, Any] = {}
+    exploration: dict[str, Any] = {}
+
+
 class ExecutionSettings(Part, frozen=True):
     strategy: str = "single"
     threshold: Share = 0.7
@@ -136,13 +160,21 @@ class ExecutionSettings(Part, frozen=True):
     backoff_s: NotNegative = 0.2
     patience_s: NotNegative = 2.0
     deadline_s: Positive = 600.0
+    retry_budget: RetryBudgetSettings = RetryBudgetSettings()
+    hedge_after_s: Positive | None = None
     actions: dict[str, str] = {}
 
 
 class LedgerSettings(Part, frozen=True):
-    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
+    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
+
+    The ledger is the SQLite file `path`, or, for several gateways, the PostgreSQL database whose URL is in the variable
+    that `url` names (`env:NAME`). In the folder `spool` rows wait while that database does not answer; empty for none.
+    """
 
     path: str = ".interlock/ledger.db"
+    url: str = ""
+    spool: str = ".interlock/spool"
     payload: bool = False
 
 
@@ -211,6 +243,7 @@ class Settings(Part, frozen=True):
     vector: tuple[str, ...] = ("tokens", "structure", "language", "task", "difficulty", "embedding")
     guards: GuardsSettings = GuardsSettings()
     policy: PolicySettings = PolicySettings()
+    shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
@@ -221,6 +254,20 @@ class Settings(Part, frozen=True):
     @property
     def hash(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    @property
+    def shadow_policy(self) -> PolicySettings | None:
+        """The shadow's parts, in their order of precedence its own, its preset's and the serving policy's."""
+        if (own := self.shadow) is None:
+            return None
+        from ..presets import PRESETS
+
+        preset = PRESETS[own.preset]._asdict() if own.preset else {}
+        parts = {
+            part: dict(getattr(own, part) or preset.get(part) or getattr(self.policy, part))
+            for part in ("estimator", "objective", "exploration")
+        }
+        return msgspec.structs.replace(self.policy, **parts)
 
     def signal_names(self) -> list[str]:
         """The signals that anything in this configuration refers to; no other is computed."""

@@ -7,6 +7,7 @@ from .calls import Board, Calls
 from .cascade import Cascade
 from .fallback import TABLE, Action, Fallback, Walker
 from .recall import Recall
+from .retry_budget import RetryBudget
 from .single import Single
 
 STRATEGIES: dict[str, type[Strategy]] = {"single": Single, "cascade": Cascade}
@@ -21,6 +22,7 @@ __all__ = [
     "Executor",
     "Fallback",
     "Recall",
+    "RetryBudget",
     "Run",
     "Single",
     "Strategy",

@@ -18,6 +18,7 @@ from .calls import CANCELLED, Board, Calls
 from .cost import add
 from .fallback import Fallback, Walker
 from .recall import Recall
+from .retry_budget import RetryBudget
 
 log = logging.getLogger("interlock.execution")
 
@@ -176,8 +177,9 @@ def _closed(task: asyncio.Task[None]) -> None:
 
 
 class Executor:
-    """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call;
-    `default_order` is in which candidates of unknown utility are called; `recall` gives answers that were given before.
+    """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call and
+    `budget` before each that repeats one; `default_order` is in which candidates of unknown utility are called;
+    `recall` gives answers that were given before.
 
     Raises `ConfigError` when a candidate names a provider that is not there.
     """
@@ -189,6 +191,7 @@ class Executor:
         strategy: Strategy,
         board: Board,
         fallback: Fallback | None = None,
+        budget: RetryBudget | None = None,
         *,
         default_order: Sequence[str] = (),
         recall: Recall | None = None,
@@ -199,6 +202,7 @@ class Executor:
         self.providers, self.strategy, self.board, self.recall = dict(providers), strategy, board, recall
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.fallback, self.default_order = fallback or Fallback(), tuple(default_order)
+        self.budget = budget or RetryBudget()
         self._clock, self._walker = clock, Walker(self.fallback, sleep, draw)
         for candidate in self.candidates.values():
             if candidate.provider not in self.providers:
@@ -231,6 +235,7 @@ class Executor:
             self.candidates,
             self.providers,
             self.board,
+            self.budget,
             clock=self._clock,
             deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
             max_attempts=self.fallback.max_attempts,

@@ -12,17 +12,22 @@ import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
-from ..errors import Garbled, ProviderError, Skipped, TimedOut
+from ..errors import Garbled, Overloaded, ProviderError, RateLimited, Skipped, TimedOut, Unreachable
 from ..providers.base import Call, Chunks, Provider
 from ..types import NUMBERS, Candidate, Decision, Request, Slate, Step, Usage
 from .alarm import Alarm
 from .cost import cost_of
+from .retry_budget import RetryBudget
 
 log = logging.getLogger("interlock.execution")
 
 CANCELLED = "cancelled"
+SPENT = "the retry budget of its quota domain is spent"
+REPEATED = frozenset({"retry", "hedge"})  # why a call was made, when an equal one was made before
+TROUBLE = (Garbled, Overloaded, RateLimited, TimedOut, Unreachable)  # of the domain, not of the request
 
 
 class Board(Protocol):
@@ -49,6 +54,7 @@ class Calls:
         candidates: Mapping[str, Candidate],
         providers: Mapping[str, Provider],
         board: Board,
+        budget: RetryBudget | None = None,
         *,
         clock: Callable[[], float],
         deadline: float,
@@ -60,8 +66,10 @@ class Calls:
         self.steps: list[Step] = []
         self.served: Candidate | None = None
         self.energy: float | None = None
-        self._providers, self._board = providers, board
+        self.hedges: set[str] = set()  # candidates that were called beside another one
+        self._providers, self._board, self._budget = providers, board, budget or RetryBudget()
         self._attempts_left = max_attempts
+        self._troubled: set[str] = set()  # quota domains in which a call of this run has failed
 
     def remaining(self) -> float:
         return self.deadline - self.clock()
@@ -74,6 +82,13 @@ class Calls:
     def expected_cost(self, candidate: Candidate) -> float:
         row = self.decision.row(candidate.name)
         return math.inf if row is None or math.isnan(row.cost) else row.cost
+
+    async def answer(self, candidate: Candidate, why: str) -> Chunks:
+        """`send`, and whatever comes is what is served."""
+        async with aclosing(self.send(candidate, why)) as chunks:
+            async for chunk in chunks:
+                self.served = candidate
+                yield chunk
 
     async def send(self, candidate: Candidate, why: str) -> Chunks:
         """One call. Raises a `ProviderError`; `Skipped` when the call was not begun for want of room."""
@@ -106,6 +121,8 @@ class Calls:
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - a stranger's provider may raise anything
             error = self._understood(raised, candidate, alarm)
             code, retry_after = error.code, error.retry_after
+            if isinstance(error, TROUBLE):
+                self._troubled.add(candidate.domain)
             raise error from error.__cause__
         finally:
             alarm.stop()
@@ -124,22 +141,39 @@ class Calls:
                 )
             )
 
+    def may_retry(self, candidate: Candidate) -> bool:
+        """Whether waiting for another call to `candidate` is of any use. If not, that is a recorded step."""
+        if self._budget.affords(candidate.domain):
+            return True
+        self._skip(candidate, "retry", "retry_budget", SPENT)
+        return False
+
     def _admit(self, candidate: Candidate, why: str) -> None:
-        """Raises `Skipped` and records the step unless the call may begin; the breaker's slot is then taken."""
+        """Raises `Skipped` and records the step unless the call may begin; the breaker's slot is then taken.
+
+        A call into a domain in which one of this run has failed is drawn from the retry budget, whoever it is for.
+        """
         if candidate not in self.permitted:
             raise ValueError(f"{candidate.name!r} is not among the candidates that decision {self.decision.id} permits")
         expected = self.expected_seconds(candidate) if self.steps else 0.0
+        repeated = why in REPEATED or candidate.domain in self._troubled
         if self._attempts_left <= 0:
-            cause, problem = "attempts", "every attempt is used up"
-        elif self.remaining() <= expected:
-            cause, problem = "deadline", f"it takes {expected:.3g} s and the deadline leaves {self.remaining():.3g} s"
-        elif not self._board.begin(candidate.name):
-            cause, problem = "breaker_open", "its circuit breaker is open"
-        else:
-            self._attempts_left -= 1
-            return
+            raise self._skip(candidate, why, "attempts", "every attempt is used up")
+        if self.remaining() <= expected:
+            problem = f"it takes {expected:.3g} s and the deadline leaves {self.remaining():.3g} s"
+            raise self._skip(candidate, why, "deadline", problem)
+        if repeated and not self._budget.affords(candidate.domain):
+            raise self._skip(candidate, why, "retry_budget", SPENT)
+        if not self._board.begin(candidate.name):
+            raise self._skip(candidate, why, "breaker_open", "its circuit breaker is open")
+        self._attempts_left -= 1
+        if why == "hedge":
+            self.hedges.add(candidate.name)
+        (self._budget.spend if repeated else self._budget.earn)(candidate.domain)
+
+    def _skip(self, candidate: Candidate, why: str, cause: str, problem: str) -> Skipped:
         self.steps.append(Step(candidate=candidate.name, why=why, error=cause))
-        raise Skipped(problem, cause=cause, candidate=candidate.name)
+        return Skipped(problem, cause=cause, candidate=candidate.name)
 
     def _understood(self, raised: BaseException, candidate: Candidate, alarm: Alarm) -> ProviderError:
         """What ended a call, as a `ProviderError` that names the candidate. Raises a cancellation on."""

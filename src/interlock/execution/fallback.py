@@ -33,6 +33,7 @@ from ..errors import (
 from ..providers.base import Chunks
 from ..types import Candidate
 from .calls import Calls
+from .hedge import hedged
 
 
 class Action(Enum):
@@ -69,6 +70,7 @@ class Fallback:
             between 0 and twice that (full jitter), so that callers who failed together do not return together.
         patience: the longest `Retry-After`, in seconds, that is waited out; a longer one means the next candidate.
         deadline: seconds a run may take when the request states no deadline of its own.
+        hedge_after: seconds of silence after which the next candidate is asked as well; `None` for never.
         actions: overrides of the table, from error code to `retry`, `next` or `refuse`.
 
     Raises `ConfigError` for an unknown error code or action and for numbers out of range.
@@ -79,9 +81,12 @@ class Fallback:
     backoff: float = 0.2
     patience: float = 2.0
     deadline: float = 600.0
+    hedge_after: float | None = None
     actions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.hedge_after is not None and not self.hedge_after > 0:
+            raise ConfigError(f"must be above 0, got {self.hedge_after!r}", path="execution.hedge_after_s")
         for name, least in (("max_attempts", 1), ("retries", 0), ("backoff", 0), ("patience", 0), ("deadline", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"must be at least {least}, got {getattr(self, name)!r}", path=f"execution.{name}")
@@ -117,13 +122,16 @@ class Walker:
         error when the candidates are exhausted, and at once an error that the table refuses.
         """
         last: ProviderError | None = None
-        for candidate in candidates:
+        for place, candidate in enumerate(candidates):
+            if candidate.name in calls.hedges:
+                continue  # it was asked beside the one before, and failed too
+            other = next(iter(candidates[place + 1 :]), None)
             for attempt in range(self.rules.retries + 1):
                 begun = False
                 try:
-                    async with aclosing(calls.send(candidate, "retry" if attempt else why)) as chunks:
+                    async with aclosing(self._ask(calls, candidate, None if attempt else other, why)) as chunks:
                         async for chunk in chunks:
-                            begun, calls.served = True, candidate
+                            begun = True
                             yield chunk
                     return
                 except ProviderError as error:
@@ -136,10 +144,19 @@ class Walker:
                     if action is not Action.RETRY or pause is None or pause >= calls.remaining():
                         break
                 if attempt < self.rules.retries:
+                    if not calls.may_retry(candidate):
+                        break
                     await self.sleep(pause)
+                    why = "retry"
             why = "fallback"
         if last is not None:
             raise last
+
+    def _ask(self, calls: Calls, candidate: Candidate, other: Candidate | None, why: str) -> Chunks:
+        after = self.rules.hedge_after
+        if other is None or after is None:
+            return calls.answer(candidate, why)
+        return hedged(calls, candidate, other, why, after)
 
     def _pause(self, error: ProviderError, attempt: int) -> float | None:
         """Seconds to wait before the same candidate is tried again, `None` when it asks for too much patience."""

@@ -37,6 +37,9 @@ class Gauges(Collector):
         failed = CounterMetricFamily("interlock_ledger_failures", "Records that could not be written.")
         failed.add_metric((), service.router.ledger.failed)
         yield failed
+        spooled = GaugeMetricFamily("interlock_ledger_spooled", "Rows on this machine that wait for the database.")
+        spooled.add_metric((), service.router.ledger.spooled)
+        yield spooled
         yield self._snapshot()
         yield self._failures()
         listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")

@@ -29,5 +29,5 @@ def as_json(error: InterlockError) -> bytes:
 
 def retry_headers(error: InterlockError) -> bytes:
     """`retry-after` in whole seconds, where the error knows how long to wait."""
-    wait = error.retry_after if isinstance(error, Busy | ProviderError) else None
+    wait = error.retry_after if isinstance(error, Busy | ProviderError | Refused) else None
     return b"" if wait is None else b"retry-after: %d\r\n" % max(1, math.ceil(wait))

@@ -3,9 +3,11 @@
     closed --(failures)--> open --(jittered pause)--> half open --(probes succeed)--> closed
                              ^-------------(a probe fails)-------------'
 
-Being told to slow down (429) is neither success nor failure: it releases the probe slot it took, and the candidate
-rests for the stated Retry-After, capped. At most `ejectable` of the pool may be open at once: when everything fails,
-the cause is rarely every candidate, and refusing all would make it worse.
+Being told to slow down (429) is neither success nor failure: it releases the probe slot it took, and every candidate
+of the same quota domain rests for the stated Retry-After, capped. An account without funds (402) parks its whole
+domain: the circuits open at once, for much longer, and close as any other does, when probes succeed. At most
+`ejectable` of the pool may be open for failures: when everything fails, the cause is rarely every candidate, and
+refusing all would make it worse. An empty account is no such guess, and not limited by it.
 
 Source: Nygard, Release It! (2007), circuit breaker; outlier ejection with a capped share as in Envoy.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,11 +37,14 @@ NEUTRAL = frozenset(
 )
 """Error codes that say nothing about a candidate's health: its quota, the request itself, or a caller who left."""
 
+RATE_LIMITED, OUT_OF_FUNDS = "provider_rate_limited", "provider_out_of_funds"
+
 
 @dataclass
 class Circuit:
     """One candidate's record. `ordinary` and `probing` count its calls under way; times are on the board's clock."""
 
+    domain: str = ""
     failures: int = 0
     opened: bool = False
     until: float = 0.0
@@ -62,6 +67,8 @@ class Board:
         jitter: the pause is drawn within this share around its length, so that gateways do not probe in step.
         ejectable: the largest share of the pool that may be open; above 0 it allows at least one candidate.
         longest_rest: cap on a Retry-After, seconds.
+        park: seconds for which an account without funds is left alone at first; it doubles up to `longest_park`.
+        longest_park: cap on that, seconds.
         clock: seconds that only ever grow.
         draw: uniform in [0, 1).
     """
@@ -73,15 +80,23 @@ class Board:
     jitter: float = 0.3
     ejectable: float = 0.5
     longest_rest: float = 60.0
+    park: float = 60.0
+    longest_park: float = 3600.0
     clock: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
     circuits: dict[str, Circuit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def register(self, candidates: Iterable[str]) -> None:
-        """Know the whole pool, so that the ejectable share is a share of it; forget candidates that are gone."""
+    def register(self, candidates: Iterable[str] | Mapping[str, str]) -> None:
+        """Know the whole pool, so that the ejectable share is a share of it; forget candidates that are gone.
+
+        A mapping gives each candidate's quota domain; without one, each is a domain of its own.
+        """
+        domains = candidates if isinstance(candidates, Mapping) else {name: name for name in candidates}
         with self._lock:
-            self.circuits = {name: self.circuits.get(name, Circuit()) for name in candidates}
+            self.circuits = {name: self.circuits.get(name, Circuit()) for name in domains}
+            for name, domain in domains.items():
+                self.circuits[name].domain = domain
 
     @property
     def calm(self) -> bool:
@@ -99,6 +114,11 @@ class Board:
         circuit = self.circuits.get(candidate)
         return 0.0 if circuit is None else max(0.0, circuit.rest - self.clock())
 
+    def wait(self, candidate: str) -> float:
+        """Seconds until a call might begin; 0 when one might now, also when only the probes are all taken."""
+        circuit, now = self.circuits.get(candidate), self.clock()
+        return 0.0 if circuit is None else max(0.0, circuit.rest - now, circuit.until - now if circuit.opened else 0.0)
+
     def admits(self, candidate: str) -> bool:
         """Whether a call might begin now. Reads only."""
         circuit = self.circuits.get(candidate)
@@ -114,7 +134,7 @@ class Board:
         with self._lock:
             if not self.admits(candidate):
                 return False
-            circuit = self.circuits.setdefault(candidate, Circuit())
+            circuit = self.circuits.setdefault(candidate, Circuit(domain=candidate))
             if circuit.opened:
                 circuit.probing += 1
             else:
@@ -128,18 +148,35 @@ class Board:
             if circuit is None:
                 return  # the candidate has left the pool since
             probe = self._leave(circuit)
-            if error == "provider_rate_limited":
-                circuit.rest = self.clock() + min(self.longest_rest, max(0.0, retry_after or 0.0))
+            if error == RATE_LIMITED:
+                self._rest(circuit.domain, min(self.longest_rest, max(0.0, retry_after or 0.0)))
             if error in NEUTRAL:
                 return
             if error is not None:
                 circuit.last_error = error
-            if probe and self.state(candidate) == "half_open":
+            if error == OUT_OF_FUNDS:
+                self._park(circuit.domain)
+            elif probe and self.state(candidate) == "half_open":
                 self._probed(circuit, error is None)
             elif not circuit.opened:
                 circuit.failures = 0 if error is None else circuit.failures + 1
                 if circuit.failures >= self.failures and self._may_eject():
-                    self._open(circuit)
+                    self._open(circuit, self.pause, self.longest)
+
+    def _rest(self, domain: str, seconds: float) -> None:
+        """One quota is used up for all who share it. A shorter rest does not end a longer one."""
+        for circuit in self._sharing(domain):
+            circuit.rest = max(circuit.rest, self.clock() + seconds)
+
+    def _park(self, domain: str) -> None:
+        """What is parked already stays so: calls that were under way then say nothing new."""
+        for circuit in self._sharing(domain):
+            if not circuit.opened or self.clock() >= circuit.until:
+                circuit.last_error = OUT_OF_FUNDS
+                self._open(circuit, self.park, self.longest_park)
+
+    def _sharing(self, domain: str) -> list[Circuit]:
+        return [circuit for circuit in self.circuits.values() if circuit.domain == domain]
 
     def _leave(self, circuit: Circuit) -> bool:
         """Count a call out; whether it was a probe.
@@ -156,14 +193,14 @@ class Board:
 
     def _probed(self, circuit: Circuit, succeeded: bool) -> None:
         if not succeeded:
-            self._open(circuit)
+            self._open(circuit, self.pause, self.longest)
             return
         circuit.passed += 1
         if circuit.passed >= self.probes:
             circuit.opened, circuit.failures, circuit.trips = False, 0, 0
 
-    def _open(self, circuit: Circuit) -> None:
-        length = min(self.longest, self.pause * 2.0**circuit.trips)
+    def _open(self, circuit: Circuit, pause: float, longest: float) -> None:
+        length = min(longest, pause * 2.0**circuit.trips)
         circuit.opened, circuit.passed, circuit.trips = True, 0, min(circuit.trips + 1, 16)
         circuit.until = self.clock() + length * (1.0 + self.jitter * (2.0 * self.draw() - 1.0))
 
@@ -191,6 +228,13 @@ class Health:
                     i,
                     Reason(self.name, "resting", f"it asked to be left alone for {resting:.1f} s", "try again then"),
                 )
+                continue
+            if self.board.circuits[candidate.name].last_error == OUT_OF_FUNDS:
+                detail = f"its account is out of funds; it is parked for {self.board.wait(candidate.name):.0f} s more"
+                remedy = (
+                    "add funds; it is probed again by itself then, and at once when its provider is configured anew"
+                )
+                yield i, Reason(self.name, "out_of_funds", detail, remedy)
                 continue
             state = self.board.state(candidate.name).replace("_", " ")
             detail = f"its circuit breaker is {state} after {self.board.circuits[candidate.name].last_error}"

@@ -28,6 +28,7 @@ from ..errors import (
     Unauthenticated,
 )
 
+LONGEST = 3600.0  # seconds of a Retry-After that are believed
 WORD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 TOO_LONG = re.compile(r"context.?(length|window)|prompt is too long|too many (input )?tokens|maximum.{0,9}tokens", re.I)
 NO_FUNDS = re.compile(r"credit balance|insufficient.?(quota|balance|credit)|billing|exceeded your current quota", re.I)
@@ -123,18 +124,21 @@ def _sentence(document: Any) -> str:
 
 
 def retry_after(headers: Mapping[bytes, bytes]) -> float | None:
-    """Seconds from `retry-after-ms` or `retry-after` (seconds or an HTTP date); `None` when absent or unreadable."""
+    """Seconds from `retry-after-ms` or `retry-after` (seconds or an HTTP date); `None` when absent or unreadable.
+
+    Never negative, and never above `LONGEST`: callers are given it too, and the air holds absurd values.
+    """
     for name, scale in ((b"retry-after-ms", 1e-3), (b"retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * scale
         except (KeyError, ValueError):
             continue
         if math.isfinite(seconds):
-            return max(0.0, seconds)
+            return min(LONGEST, max(0.0, seconds))
     try:
         date = parsedate_to_datetime(headers[b"retry-after"].decode("latin-1"))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    return min(LONGEST, max(0.0, (date - datetime.now(UTC)).total_seconds()))
