@@ -91,6 +91,9 @@ def ledger_of(settings: Settings, place: str | None = None) -> Ledger:
     """The ledger of a configuration, or of another place. Raises `ConfigError`, `LedgerError`."""
     own = settings.ledger
     where = located(place or own.url or own.path)
+    if not place and own.url and not is_url(where):
+        problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
+        raise ConfigError(problem, path="ledger.url")
     if is_url(where):
         return open_ledger(where, payload=own.payload, linger=0.0, spool=Path(own.spool) if own.spool else None)
     return open_ledger(_writable(Path(where)), payload=own.payload, linger=0.0)
@@ -257,10 +260,10 @@ def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, 
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
-    """Raises `ConfigError` when a secret is missing."""
+    """Raises `ConfigError` when a secret is missing, `NotFound` or `WeightsError` where pocket models are."""
     kind: type[Any] = PROVIDERS[block.kind]
     if block.kind == "pocket":
-        made: Provider = kind(path=block.path)
+        made: Provider = kind(models=block.models, path=block.path)
     elif block.kind == "replay":
         made = kind(path=block.path)
     else:

@@ -76,6 +76,10 @@ def candidates(settings: Settings, document: Document, _: Mapping[str, str]) -> 
     for i, candidate in enumerate(settings.candidates):
         place = ("candidates", i)
         known(candidate.provider, settings.providers, "provider", document, (*place, "provider"))
+        loaded = settings.providers[candidate.provider].models
+        if loaded and not candidate.model.startswith(tuple(f"{model}-" for model in loaded)):
+            problem = f"{candidate.model!r} is none of what provider {candidate.provider!r} loads, {', '.join(loaded)}"
+            raise document.error(problem, *place, "model")
         for capability, answer in candidate.capabilities.items():
             if isinstance(answer, str) and answer not in ANSWERS:
                 problem = f"a capability is yes, no or unknown, not {answer!r}; {nearest(answer, ANSWERS)}"
@@ -234,10 +238,7 @@ def ledger(settings: Settings, document: Document, environment: Mapping[str, str
         problem = "it does nothing for a ledger in a file; it is where rows wait for the database of `url`"
         raise document.error(problem, "ledger", "spool")
     if own.url:
-        url = secret(own.url, document, ("ledger", "url"), environment)
-        if not re.match(r"postgres(ql)?://", url):
-            problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
-            raise document.error(problem, "ledger", "url")
+        secret(own.url, document, ("ledger", "url"), environment)
 
 
 ALL: Sequence[Check] = (
