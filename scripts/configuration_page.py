@@ -84,6 +84,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
             "responses": "see [responses](#responses)",
+            "cache": "see [cache](#cache)",
         },
     ),
     (
@@ -332,6 +333,20 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "retention_s": "how long a response is kept at most",
             "entries": "at most so many; the oldest goes first",
             "max_bytes": "of all of them together",
+        },
+    ),
+    (
+        "cache",
+        parts.CacheSettings,
+        "Off unless asked for; in the memory of each process. How it works: [Answer from the cache]"
+        "(../how-to/answer-from-the-cache.md).",
+        {
+            "exact": "give an answer again to the same request of the same tenant",
+            "semantic": "also to a request that asks the same in other words",
+            "similarity": "semantic: the least cosine of two prompts; words, numbers and negations must agree too",
+            "ttl_s": "how old an answer may be",
+            "entries": "at most so many answers; the least recently used goes first",
+            "max_bytes": "of all answers together",
         },
     ),
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .caching import Cache
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
@@ -15,7 +16,7 @@ from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Cascade, Executor, Fallback, RetryBudget, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, Recall, RetryBudget, Strategy
 from .exploration import EXPLORATIONS
 from .guards import (
     Access,
@@ -159,6 +160,7 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
             fallback,
             budget,
             default_order=settings.policy.default_order,
+            recall=recall_of(settings, previous),
         ),
         board=board,
         default_order=settings.policy.default_order,
@@ -183,6 +185,20 @@ def build_policy(settings: Settings, reader: Reader, own: PolicySettings | None 
 def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
     parameters = dict(block)
     return family[parameters.pop("kind")](**parameters)
+
+
+def recall_of(settings: Settings, previous: Plan | None) -> Recall | None:
+    """The cache; across a reload it is kept while the candidates are the same."""
+    own = settings.cache
+    if not (own.exact or own.semantic):
+        return None
+    if previous is not None:
+        before = previous.settings
+        now = settings.cache, settings.candidates, settings.providers
+        if (before.cache, before.candidates, before.providers) == now:
+            return previous.executor.recall
+    similarity = own.similarity if own.semantic else 2.0
+    return Recall(Cache(own.ttl_s, own.entries, own.max_bytes, similarity), own.semantic)
 
 
 def strategy_of(settings: Settings) -> Strategy:

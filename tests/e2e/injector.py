@@ -1,6 +1,4 @@
-"""An OpenAI-compatible upstream that misbehaves on real sockets, and a client that does.
-
-"""
+"""An OpenAI-compatible upstream that misbehaves on real sockets, and a client that does."""
 
 from __future__ import annotations
 
@@ -117,9 +115,7 @@ COMPLETION = json.dumps(
     {
         "id": "c",
         "object": "chat.completion",
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}, "finish_reason": "stop"}
-        ],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9},
     }
 ).encode()

@@ -222,6 +222,14 @@ def keys(settings: Settings, document: Document, environment: Mapping[str, str])
         seen[value] = i
 
 
+def cache(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    own, block = settings.cache, document.data.get("cache") or {}
+    if not (own.exact or own.semantic) and set(block) - {"exact", "semantic"}:
+        raise document.error("nothing is cached: set `exact: true` or `semantic: true`, or leave the rest out", "cache")
+    if not own.semantic and "similarity" in block:
+        raise document.error("it does nothing without `semantic: true`", "cache", "similarity")
+
+
 def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
     own, given = settings.ledger, document.data.get("ledger", {})
     if own.url and "path" in given:
@@ -245,6 +253,7 @@ ALL: Sequence[Check] = (
     guards,
     rules,
     keys,
+    cache,
     ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""

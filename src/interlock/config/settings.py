@@ -216,6 +216,17 @@ class ResponsesSettings(Part, frozen=True):
     max_bytes: Count = 64 * 1024 * 1024
 
 
+class CacheSettings(Part, frozen=True):
+    """Answers given again: to the same request (`exact`), also to one that asks it in other words (`semantic`)."""
+
+    exact: bool = False
+    semantic: bool = False
+    similarity: Share = 0.85
+    ttl_s: Positive = 3600.0
+    entries: Count = 10_000
+    max_bytes: Count = 256 * 1024 * 1024
+
+
 class ModelSettings(Part, frozen=True):
     """A virtual model: the name callers ask for, and globs of the candidates that may answer."""
 
@@ -240,6 +251,7 @@ class Settings(Part, frozen=True):
     learner: LearnerSettings = LearnerSettings()
     server: ServerSettings = ServerSettings()
     responses: ResponsesSettings = ResponsesSettings()
+    cache: CacheSettings = CacheSettings()
 
     @property
     def hash(self) -> str:
