@@ -128,11 +128,26 @@ async def test_a_stale_connection_is_replaced_once(serve):
         await peer.receive()  # a second request on this connection is met with silence and a hang-up
 
     server = await serve(one_each)
-    client, endpoint = client_of(server)
+    client, endpoint = client_of(server, doubtful=0.0)
     for _ in range(3):
         assert (await client.send(endpoint)).status == 200
     assert server.connections == 3
     assert len(server.requests) == 5
+
+
+async def test_a_connection_lost_soon_after_use_is_the_providers_failure_not_a_hidden_retry(serve):
+    async def one_each(peer):
+        await peer.receive()
+        await peer.answer(b"{}")
+        await peer.receive()
+        peer.reset()
+
+    server = await serve(one_each)
+    client, endpoint = client_of(server)
+    await client.send(endpoint)
+    with pytest.raises(Unreachable):
+        await client.send(endpoint)
+    assert len(server.requests) == 2
 
 
 async def test_a_dead_server_is_unreachable_not_retried_forever(serve):
@@ -147,7 +162,7 @@ async def test_a_dead_server_is_unreachable_not_retried_forever(serve):
         peer.reset()
 
     server = await serve(then_only_resets)
-    client, endpoint = client_of(server)
+    client, endpoint = client_of(server, doubtful=0.0)
     await client.send(endpoint)
     with pytest.raises(Unreachable):
         await client.send(endpoint)

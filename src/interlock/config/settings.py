@@ -182,6 +182,10 @@ class ServerSettings(Part, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8400
     keys: tuple[KeySettings, ...] = ()
     max_body_bytes: Count = 8 * 1024 * 1024
+    max_head_bytes: Count = 64 * 1024
+    idle_timeout_s: Positive = 75.0
+    receive_timeout_s: Positive = 60.0
+    send_timeout_s: Positive = 60.0
     drain_s: NotNegative = 0.0
     grace_s: Count = 30
     reload_every_s: Positive = 1.0

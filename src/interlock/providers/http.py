@@ -60,7 +60,7 @@ class Client:
     ) -> Response:
         """The response, with its headers (`stream`) or whole. `deadline` is a time of `time.monotonic()`.
 
-        A request whose kept-alive connection turns out to be dead before a single byte came back is sent once more on a
+        A request whose long unused connection turns out dead before a single byte came back is sent once more on a
         new one. The caller reads the body, or gives it up with `close`.
 
         Raises:
