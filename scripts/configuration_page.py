@@ -78,6 +78,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "vector": "the numbers the policy sees: a signal stands for all its columns, `signal.column` for one",
             "guards": "hard constraints; see [guards](#guards)",
             "policy": "estimator, objective, exploration; see [policy](#policy)",
+            "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
@@ -229,6 +230,17 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "consumption": "tokens, latency and energy to expect; no `kind`; see [consumption](#consumption)",
             "default_order": "used when no estimate is usable; candidates left out come last",
             "seed": "of the draw when a request brings none",
+        },
+    ),
+    (
+        "shadow",
+        parts.ShadowSettings,
+        "The parts in which a second policy differs from `policy`: [how to](../how-to/shadow-a-policy.md).",
+        {
+            "preset": "a published composition, such as `quality_cost`; all names: `interlock.presets.PRESETS`",
+            "estimator": "in the place of the preset's or the policy's; another one learns beside the gateway",
+            "objective": "in the place of the preset's or the policy's",
+            "exploration": "in the place of the preset's or the policy's",
         },
     ),
     (

@@ -34,7 +34,8 @@ BELOW: dict[str, set[str]] = {
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "config": NOUNS
-    | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"},
+    | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
+    | {"presets"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
     "failsafe": NOUNS | {"objectives", "policy"},
@@ -62,8 +63,8 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
-    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "policy"}
-    | {"signals"},
+    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
+    | {"exploration", "signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
-from .config.settings import CandidateSettings, ProviderSettings
+from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
@@ -143,9 +143,9 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
     )
 
 
-def build_policy(settings: Settings, reader: Reader) -> Policy:
-    """The composition, untrained: what candidates' profiles say is all it knows."""
-    own = settings.policy
+def build_policy(settings: Settings, reader: Reader, own: PolicySettings | None = None) -> Policy:
+    """The composition, untrained: what candidates' profiles say is all it knows. `own` in the place of `policy`."""
+    own = own or settings.policy
     return Policy(
         estimator=_member(ESTIMATORS, own.estimator),
         objective=_member(OBJECTIVES, own.objective),

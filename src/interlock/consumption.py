@@ -32,7 +32,7 @@ class Pool(NamedTuple):
     """What is known of one pool of k candidates apart from the request; every array is (k,)."""
 
     candidates: Sequence[Candidate]
-    names: list[str]
+    names: tuple[str, ...]
     price_in: Array
     price_out: Array
     input: Array
@@ -97,7 +97,7 @@ class Consumption:
         incoming = prompt[:, None] * pool.input
         logarithm = self._tokens.expect(vectors, pool.names, pool.output) + pool.correction
         ceiling = np.maximum(np.minimum(pool.ceiling, asked[:, None]), 1.0)
-        outgoing = np.clip(np.expm1(np.clip(logarithm, 0.0, 14.0)), 1.0, ceiling)
+        outgoing = np.minimum(np.maximum(np.expm1(np.minimum(np.maximum(logarithm, 0.0), 14.0)), 1.0), ceiling)
         # A free direction is free whatever it amounts to.
         paid_in = np.where(pool.price_in == 0, 0.0, incoming * pool.price_in)
         paid_out = np.where(pool.price_out == 0, 0.0, outgoing * pool.price_out)
@@ -105,7 +105,7 @@ class Consumption:
         return Expected(incoming, outgoing, (paid_in + paid_out) / 1e6, latency, energy)
 
     def prepare(self) -> None:
-        self._tokens.prepare()
+        self._tokens.prepare(spread=False)
 
     def state(self) -> dict[str, Any]:
         rates = {kind: {name: list(sums) for name, sums in of.items()} for kind, of in self._rates.items()}
@@ -127,7 +127,7 @@ class Consumption:
         kept = self._pool
         if kept is not None and kept.candidates is candidates:
             return kept
-        names, profiles = [c.name for c in candidates], [c.profile for c in candidates]
+        names, profiles = tuple(c.name for c in candidates), [c.profile for c in candidates]
         pace = [None if not p.tokens_per_second else 1.0 / p.tokens_per_second for p in profiles]
         self._pool = pool = Pool(
             candidates,

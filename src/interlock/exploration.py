@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -123,9 +123,10 @@ class Softmax:
 class Thompson:
     """The probability that the candidate is best when utilities are independent, N(utility, (scale x std)^2).
 
-    P(c best) is the integral of its density times the others' distribution functions. It is computed, not simulated:
-    Gauss-Legendre panels between break points at fixed quantiles of every candidate in question, so sharp and wide
-    beliefs are resolved alike; the absolute error stays below 1e-6. Who is out of the others' reach gets 0.
+    P(c best) is the integral of its density times the others' distribution functions. It is computed, not simulated, by
+    Gauss-Legendre panels, with an absolute error below 1e-6. Where the beliefs are about as wide as each other, equal
+    panels do; else they lie between break points at fixed quantiles of every candidate in question, so that sharp and
+    wide beliefs are resolved alike. Who is out of the others' reach gets 0.
 
     Source: Thompson (1933); Agrawal & Goyal, arXiv 1209.3352.
     """
@@ -137,61 +138,104 @@ class Thompson:
 
     def probabilities(self, utility: Array, std: Array, permitted: Mask) -> Array:
         among = usable(utility, std, permitted)
-        mean = np.where(among, np.clip(utility, -_FAR, _FAR), 0.0)
-        spread = self.scale * np.where(among, np.clip(std, 0.0, _FAR), 0.0)
+        mean = np.where(among, within(utility, -_FAR, _FAR), 0.0)
+        spread = self.scale * np.where(among, within(std, 0.0, _FAR), 0.0)
         # A deviation far below the resolution of the utilities is a tie-breaker only.
-        magnitude = np.maximum(np.abs(mean), spread).max(axis=1, keepdims=True, initial=0.0)
+        magnitude = np.maximum.reduce(np.maximum(np.abs(mean), spread), axis=1, keepdims=True, initial=0.0)
         spread = np.maximum(spread, np.maximum(TIE * magnitude, 1e-200))
-        floor = np.where(among, mean - _REACH * spread, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        question = among & (mean + _REACH * spread >= floor)
-        m = int(question.sum(axis=1).max(initial=0))
-        if m <= 1:
+        reach = _REACH * spread
+        floor = np.maximum.reduce(np.where(among, mean - reach, -np.inf), axis=1, keepdims=True, initial=-np.inf)
+        question = among & (mean + reach >= floor)
+        if np.count_nonzero(question) <= len(question) and (np.add.reduce(question, axis=1, dtype=np.intp) <= 1).all():
             return _normalised(question.astype(np.float64))
-        result = np.zeros(among.shape)
-        columns = np.flatnonzero(question.any(axis=0))
-        if len(columns) == m:  # the same in every row, as is usual: nothing has to be moved
-            mean, spread, asked = mean[:, columns], spread[:, columns], question[:, columns]
-            result[:, columns] = _probability_of_best(mean, spread, asked, np.where(np.isfinite(floor), floor, 0.0))
-            return _normalised(result)
-        front = np.argsort(~question, axis=1, kind="stable")[:, :m]
-        asked = np.take_along_axis(question, front, axis=1)
-        mean, spread = np.take_along_axis(mean, front, axis=1), np.take_along_axis(spread, front, axis=1)
         floor = np.where(np.isfinite(floor), floor, 0.0)
-        np.put_along_axis(result, front, _probability_of_best(mean, spread, asked, floor), axis=1)
-        return _normalised(result)
+        top = np.maximum.reduce(np.where(question, mean + reach, floor), axis=1, keepdims=True, initial=-np.inf)
+        return _normalised(_probability_of_best(Beliefs(mean, spread, question, floor, top)))
 
 
 _REACH = 5.6
 _BREAKS = np.array([-5.6, -3.4, -1.7, 0.0, 1.7, 3.4, 5.6])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
+_PANELS, _WIDEST = 12, 1.7  # equal panels, and how wide one may be for the narrowest belief, in its deviations
+_PLACES = (2.0 * np.arange(_PANELS)[:, None] + 1.0 + _NODES).ravel()  # of the nodes, in half panels
+_SHARES = np.tile(_WEIGHTS, _PANELS)
+_FAR_ABOVE = 37.0  # deviations: as good as certain, and its density is still a normal number
+_ROOT = float(np.sqrt(2.0 * np.pi))
 _CELLS = 1024  # of the distribution function's table, per unit
 _AT_ONCE = 1 << 13  # numbers in one temporary array, so that all of them stay in the processor's nearer caches
 
 
-def _probability_of_best(mean: Array, spread: Array, asked: Mask, floor: Array) -> Array:
-    """Shapes (n, m); `floor` (n, 1) is a value below which the maximum never lies."""
-    n, m = mean.shape
-    rows = max(1, _AT_ONCE // (m * m * (len(_BREAKS) - 1) * len(_NODES)))
-    parts = [slice(start, start + rows) for start in range(0, n, rows)]
-    return np.concatenate(
-        [_integrate(mean[p, :, None], spread[p, :, None], asked[p, :, None], floor[p]) for p in parts]
-    )
+class Beliefs(NamedTuple):
+    """Normal ones, `mean` and `spread` (n, m), of those `asked` (n, m); the best lies in `floor` to `top`, (n, 1)."""
+
+    mean: Array
+    spread: Array
+    asked: Mask
+    floor: Array
+    top: Array
+
+    def rows(self, which: slice | Mask) -> Beliefs:
+        return Beliefs(self.mean[which], self.spread[which], self.asked[which], self.floor[which], self.top[which])
 
 
-def _integrate(mean: Array, spread: Array, asked: Mask, floor: Array) -> Array:
-    """Shapes (n, m, 1), and (n, 1) for `floor`."""
-    low = floor[:, :, None]
-    breaks = np.where(asked, np.maximum(mean + spread * _BREAKS, low), low).reshape(len(mean), -1)
-    breaks.sort(axis=1)
+def _probability_of_best(beliefs: Beliefs) -> Array:
+    """Shape (n, m). How a row is integrated depends on that row alone."""
+    narrowest = np.minimum.reduce(np.where(beliefs.asked, beliefs.spread, np.inf), axis=1, initial=np.inf)
+    n, k = beliefs.mean.shape
+    alike = (beliefs.top - beliefs.floor)[:, 0] <= _PANELS * _WIDEST * narrowest
+    if alike.all():
+        return _in_parts(_evenly, beliefs, len(_PLACES))
+    result = np.empty((n, k))
+    result[alike] = _in_parts(_evenly, beliefs.rows(alike), len(_PLACES))
+    result[~alike] = _in_parts(_between_breaks, beliefs.rows(~alike), k * len(_BREAKS) * len(_NODES))
+    return result
+
+
+def _in_parts(rule: Callable[[Beliefs], Array], beliefs: Beliefs, points: int) -> Array:
+    """`rule` on as many rows at a time as stay near."""
+    n, m = beliefs.mean.shape
+    rows = max(1, _AT_ONCE // max(1, m * points))
+    if n <= rows:
+        return rule(beliefs)
+    return np.concatenate([rule(beliefs.rows(slice(start, start + rows))) for start in range(0, n, rows)])
+
+
+def _evenly(beliefs: Beliefs) -> Array:
+    """Equal panels from `floor` to `top`."""
+    mean, spread, asked, floor, top = beliefs
+    half = (top - floor) * (0.5 / _PANELS)
+    points = floor + half * _PLACES
+    z = np.where(asked[:, :, None], (points[:, None, :] - mean[:, :, None]) / spread[:, :, None], _FAR_ABOVE)
+    return _integrated(z, half * _SHARES, spread, asked)
+
+
+def _between_breaks(beliefs: Beliefs) -> Array:
+    """Panels between the quantiles of all who are asked; they are moved to the front, so that others cost nothing."""
+    most = int(beliefs.asked.sum(axis=1).max(initial=0))
+    front = np.argsort(~beliefs.asked, axis=1, kind="stable")[:, :most]
+    mean, spread = np.take_along_axis(beliefs.mean, front, axis=1), np.take_along_axis(beliefs.spread, front, axis=1)
+    asked = np.take_along_axis(beliefs.asked, front, axis=1)
+    low = beliefs.floor[:, :, None]
+    breaks = np.where(asked[:, :, None], np.maximum(mean[:, :, None] + spread[:, :, None] * _BREAKS, low), low)
+    breaks = np.sort(breaks.reshape(len(mean), -1), axis=1)
     half = 0.5 * np.diff(breaks, axis=1)[:, :, None]
     points = (breaks[:, :-1, None] + half + half * _NODES).reshape(len(mean), 1, -1)
-    z = np.where(asked, (points - mean) / spread, _REACH)
+    z = within((points - mean[:, :, None]) / spread[:, :, None], -_FAR_ABOVE, _FAR_ABOVE)
+    z = np.where(asked[:, :, None], z, _FAR_ABOVE)
+    result = np.zeros(beliefs.mean.shape)
+    np.put_along_axis(result, front, _integrated(z, (half * _WEIGHTS).reshape(len(mean), -1), spread, asked), axis=1)
+    return result
+
+
+def _integrated(z: Array, weights: Array, spread: Array, asked: Mask) -> Array:
+    """The integrals (n, m) over points at `z` (n, m, p) deviations from each candidate's mean, weighing `weights`."""
     below = normal_cdf(z)
-    best_is_below = below.prod(axis=1) * (half * _WEIGHTS).reshape(len(mean), -1)
+    best_is_below = np.multiply.reduce(below, axis=1) * weights
     # Density over distribution function, times the product of all of those, leaves the product of the others'.
-    hazard = np.where(z > -_REACH, np.exp(-0.5 * np.minimum(z * z, 1400.0)) / np.maximum(below, 1e-12), 0.0)
+    hazard = np.exp(-0.5 * (z * z))
+    hazard /= np.maximum(below, 1e-12)
     area = np.matmul(hazard, best_is_below[:, :, None])[:, :, 0]
-    return np.where(asked[:, :, 0], area / (spread[:, :, 0] * np.sqrt(2.0 * np.pi)), 0.0)
+    return np.where(asked, area / (spread * _ROOT), 0.0)
 
 
 @cache
@@ -206,12 +250,14 @@ def _cdf_table() -> tuple[Array, Array]:
 def normal_cdf(z: Array) -> Array:
     """The standard normal distribution function, absolute error below 4e-8: linear interpolation of a table."""
     values, rises = _cdf_table()
-    position = np.clip(z, -9.0, 9.0)
+    position = within(z, -9.0, 9.0)
     position += 9.0
     position *= _CELLS
-    cell = position.astype(np.int32)
+    cell = position.astype(np.intp)
     position -= cell
-    return np.asarray(values[cell] + position * rises[cell])
+    position *= rises.take(cell)
+    position += values.take(cell)
+    return position
 
 
 def _not_negative(name: str, value: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 import msgspec
@@ -20,7 +20,7 @@ from .calibration import Calibration, Rung
 from .consumption import Consumption
 from .errors import SnapshotError
 from .estimators import Estimator
-from .exploration import Exploration, usable
+from .exploration import Exploration, usable, within
 from .objectives import LimitRows, Objective, Promise
 from .types import Array, Candidate, Context, Estimate, Mask, Usage, Vector
 
@@ -85,17 +85,17 @@ class Policy:
     def estimate(self, contexts: Sequence[Context], candidates: Sequence[Candidate]) -> Estimate:
         """What is expected of every candidate for every request. A vector that is not finite has no estimate: NaN."""
         vectors = np.array([context.vector for context in contexts], dtype=np.float64)
-        broken = ~np.isfinite(vectors).all(axis=1)
-        if broken.any():
-            vectors[broken] = 0.0
+        finite = np.isfinite(vectors)
+        if broken := not finite.all():
+            vectors[~finite.all(axis=1)] = 0.0
         prior = np.array([np.nan if c.profile.quality is None else c.profile.quality for c in candidates])
         quality, std = self.estimator.predict(vectors, [c.name for c in candidates], prior)
-        quality = np.clip(quality, 0.0, 1.0)
+        quality = within(quality, 0.0, 1.0)
         expected = self.consumption.predict(contexts, candidates, vectors)
         estimate = Estimate(quality, std, expected.cost, expected.latency, expected.energy)
-        if broken.any():
+        if broken:
             for name in estimate.__struct_fields__:
-                getattr(estimate, name)[broken] = np.nan
+                getattr(estimate, name)[~finite.all(axis=1)] = np.nan
         return estimate
 
     def choose(self, estimate: Estimate, permitted: Mask, limits: LimitRows = None) -> Choice:
@@ -198,7 +198,7 @@ class Policy:
 
 def _hyper_parameters(part: Any) -> dict[str, Any]:
     """As they are after a round trip through a snapshot: a tuple comes back as a list."""
-    known = {name: value for name, value in asdict(part).items() if not name.startswith("_")}
+    known = {field.name: getattr(part, field.name) for field in fields(part) if not field.name.startswith("_")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interlock.config import Document, Settings, Watch, diff, from_document, redacted
+from interlock.config import Change, Document, Settings, Watch, changes, diff, from_document, redacted
 
 
 def settings(**changes: Any) -> Settings:
@@ -31,6 +31,11 @@ def test_a_change_is_listed_by_its_path() -> None:
         "policy.objective.quality: 1.0 -> (absent)",
     ]
     assert old.hash != new.hash
+
+
+def test_changes_are_values_too() -> None:
+    new = settings(learner={"enabled": False})
+    assert changes(settings(), new) == [Change("learner.enabled", True, False)]
 
 
 def test_a_candidate_put_first_leaves_the_others_alone() -> None:

@@ -75,6 +75,9 @@ server:
   keys:
     - {tenant: acme, key: "env:ACME_KEY"}
     - {tenant: other, key: "env:OTHER_KEY", operator: true}
+shadow:
+  preset: quality_cost
+  exploration: {kind: softmax}
 """
 
 ENVIRONMENT = {"FAR_KEY": "secret", "ACME_KEY": "one", "OTHER_KEY": "two"}
@@ -179,7 +182,15 @@ MISTAKES: dict[str, Mistake] = {
         "execution.actions.provider_timeout",
         "'next'",
     ),
+    "unknown preset": ("preset: quality_cost", "preset: quality_costs", "shadow.preset", "mean 'quality_cost'?"),
+    "unknown exploration of the shadow": ("kind: softmax", "kind: sotfmax", "shadow.exploration.kind", "'softmax'?"),
     # settings that would do nothing, or harm
+    "shadow that is the policy": (
+        "  preset: quality_cost\n  exploration: {kind: softmax}",
+        "  exploration: {kind: thompson, scale: 1.0}",
+        "shadow",
+        "it would decide as `policy` does",
+    ),
     "setting of another kind of provider": (
         "{kind: pocket}",
         "{kind: pocket, base_url: x}",
@@ -324,6 +335,7 @@ def test_each_mistake_gives_one_precise_message(mistake: str, tmp_path: Path) ->
 ABSENT = {
     "rule without candidates": 43,
     "stages without a cascade": 54,
+    "shadow that is the policy": 64,
     "hint that may be absent": 44,
     "key that is a list": 1,
     "not YAML": 2,
@@ -417,3 +429,24 @@ def test_plain_values_need_no_file() -> None:
 def test_signals_that_nothing_refers_to_are_not_read(tmp_path: Path) -> None:
     text = GOOD.replace("  trust: {signal: pii, allow: [private]}\n", "")
     assert "pii" not in load(write(tmp_path, text), ENVIRONMENT).signal_names()
+
+
+def test_a_shadow_differs_in_what_it_names_and_is_the_policy_in_the_rest() -> None:
+    def of(**shadow: object) -> Settings:
+        data = {
+            "providers": {"far": {"kind": "openai"}},
+            "candidates": [{"name": "a", "provider": "far", "model": "a"}],
+            "policy": {"estimator": {"kind": "knn"}, "seed": 7},
+            "vector": ["structure"],
+        }
+        return from_document(Document(data | ({"shadow": shadow} if shadow else {})))
+
+    assert of().shadow_policy is None
+    own = of(exploration={"kind": "greedy"}).shadow_policy
+    assert own is not None
+    assert (own.estimator, own.exploration, own.seed) == ({"kind": "knn"}, {"kind": "greedy"}, 7)
+    preset = of(preset="quality_cost", objective={"kind": "chebyshev"}).shadow_policy
+    assert preset is not None
+    assert preset.estimator == {"kind": "logistic"}
+    assert preset.objective == {"kind": "chebyshev"}
+    assert preset.exploration == {"kind": "greedy"}

@@ -16,13 +16,14 @@ from interlock.lab.process import Gateway, gateway
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 try:
+    from axe_core_python.selenium import Axe
     from selenium import webdriver
     from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 except ImportError:
-    MISSING = "the page is tested with selenium, which is not installed"
+    MISSING = "the page is tested with selenium and axe-core-python, which are not both installed"
 else:
     MISSING = "" if BROWSER and DRIVER else "the page is tested in Chromium; chromium or chromedriver is missing"
 if MISSING:
@@ -43,7 +44,7 @@ FLAGS = (
     "--no-first-run",
     "--window-size=1280,900",
 )
-VIEWS = ("playground", "decisions", "pool", "learning", "system")
+VIEWS = ("playground", "decisions", "pool", "traffic", "learning", "shadow", "system")
 CONFIG = """
 providers: {pocket: {kind: pocket}}
 candidates:
@@ -52,6 +53,26 @@ candidates:
 vector: [structure]
 policy: {exploration: {kind: greedy}}
 """
+STEERED = """
+providers: {pocket: {kind: pocket}, far: {kind: openai, base_url: "http://127.0.0.1:9/v1"}}
+candidates:
+  - {name: quick, provider: pocket, model: nano-t0, budget: t0, price: {in: 0.1, out: 0.1}, quality: 0.4}
+  - {name: thorough, provider: pocket, model: micro-t1, budget: t1, price: {in: 0.4, out: 0.4}, quality: 0.6}
+  - {name: gone, provider: far, model: gone-1, price: {in: 9, out: 9}, quality: 0.5}
+models: {auto: {candidates: [quick, thorough]}}
+vector: [structure]
+policy: {exploration: {kind: epsilon, rate: 0.5}}
+shadow: {objective: {kind: weighted, quality: 1, cost: 1000000}}
+execution: {retries: 0, backoff_s: 0}
+guards: {health: {failures: 2, pause_s: 600, longest_s: 600}}
+server:
+  reload_every_s: 86400
+  keys:
+    - {tenant: acme, key: "env:ACME_KEY"}
+    - {tenant: ops, key: "env:OPS_KEY", operator: true}
+"""
+SECRETS = {"ACME_KEY": "sk-acme", "OPS_KEY": "sk-ops"}
+AS_ACME, AS_OPS = ({"authorization": f"Bearer {secret}"} for secret in SECRETS.values())
 
 Found = TypeVar("Found")
 
@@ -74,6 +95,28 @@ class Page:
         wait = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=gone)
         found: Found = wait.until(lambda _: look(), f"never seen: {what}")
         return found
+
+    def sign_in(self, secret: str) -> Page:
+        """In the place where a key is asked for."""
+        field = self.one("input[type=password]")
+        field.clear()
+        field.send_keys(secret, Keys.ENTER)
+        return self
+
+    def look_like(self, scheme: str, width: int, mobile: bool = False) -> None:
+        """Another colour scheme and size; `""` and 0 as at first."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        if width:
+            metrics = {"width": width, "height": 900, "deviceScaleFactor": 2 if mobile else 1, "mobile": mobile}
+            self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        else:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    def drawn(self, css: str) -> bool:
+        """Whether anything is painted on the canvas."""
+        pixels = "arguments[0].getContext('2d').getImageData(0, 0, arguments[0].width, arguments[0].height).data"
+        return bool(self.driver.execute_script(f"return {pixels}.some((value) => value)", self.one(css)))
 
     def all(self, css: str) -> list[Any]:
         return [element for element in self.driver.find_elements(By.CSS_SELECTOR, css) if element.is_displayed()]
@@ -125,17 +168,22 @@ def page(driver: Any, pocket_gateway: Gateway) -> Iterator[Page]:
     assert page.complaints() == []
 
 
-def ask(url: str, prompt: str = "Please add 47 to 85 for me.") -> str:
+def ask(url: str, prompt: str = "Please add 47 to 85 for me.", headers: dict[str, str] | None = None) -> str:
     """Another client's request; its decision's id."""
     body = {"model": "auto", "messages": [{"role": "user", "content": prompt}]}
-    response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
+    response = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=PATIENCE)
     response.raise_for_status()
     return response.headers["x-interlock-id"]
 
 
-def judge(url: str, decision: str, score: float) -> None:
+def judge(url: str, decision: str, score: float, headers: dict[str, str] | None = None) -> None:
     body = {"id": decision, "score": score, "source": "verifier"}
-    httpx.post(f"{url}/v1/feedback", json=body, timeout=PATIENCE).raise_for_status()
+    httpx.post(f"{url}/v1/feedback", json=body, headers=headers, timeout=PATIENCE).raise_for_status()
+
+
+def said(url: str, path: str) -> Any:
+    """What the API tells an operator."""
+    return httpx.get(f"{url}{path}", headers=AS_OPS, timeout=PATIENCE).json()
 
 
 def explained(url: str, decision: str) -> dict[str, Any]:
@@ -206,8 +254,7 @@ def test_the_learning_curve_is_drawn_once_there_is_something_to_see(page: Page) 
     page.open("learning")
     canvas = page.one(".plot canvas")
     assert canvas.size["width"] > 300
-    pixels = "arguments[0].getContext('2d').getImageData(0, 0, arguments[0].width, arguments[0].height).data"
-    assert page.driver.execute_script(f"return {pixels}.some((value) => value)", canvas)
+    assert page.drawn(".plot canvas")
     before = len(page.all("input:checked"))
     page.all("input[type=checkbox]:not(:checked)")[0].click()
     page.until(lambda: len(page.all("input:checked")) == before + 1 and page.all(".plot canvas"), "one more line")
@@ -259,18 +306,14 @@ def test_every_control_has_a_name(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_telephone_scrolls_only_downwards(page: Page, scheme: str) -> None:
     decision = ask(page.url)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    metrics = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    page.look_like(scheme, 360, mobile=True)
     try:
         for view in [*VIEWS, f"decisions/{decision}"]:
             page.open(view)
             page.until(lambda: "Reading" not in page.one("main").text, "content")
             assert page.driver.execute_script("return document.documentElement.scrollWidth") == 360, view
     finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        page.look_like("", 0)
 
 
 def test_a_gateway_with_keys_asks_for_one(driver: Any, hosted_gateway: Gateway) -> None:
@@ -282,4 +325,130 @@ def test_a_gateway_with_keys_asks_for_one(driver: Any, hosted_gateway: Gateway) 
     field.send_keys("sk-ops", Keys.ENTER)
     page.one("tbody tr", "tooled")
     assert json.loads(driver.execute_script("return JSON.stringify(localStorage)")) == {}  # the key goes with the tab
-    assert [line for line in page.complaints() if "401" not in line] == []
+    assert page.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Path]]:
+    """A gateway with keys, a shadow policy, a file that is loaded on demand only, and 60 judged decisions."""
+    folder = tmp_path_factory.mktemp("steered")
+    config = folder / "interlock.yaml"
+    config.write_text(STEERED)
+    with gateway(folder / "run", "--config", str(config), env=SECRETS, patience=PATIENCE) as running:
+        for index in range(60):
+            asker = (AS_ACME, AS_OPS)[index % 2]
+            decision = ask(running.url, f"Please add {index} to 85 for me.", asker)
+            thorough = said(running.url, f"/v1/ledger/{decision}")["decision"]["chosen"] == "thorough"
+            judge(running.url, decision, float(thorough or index % 3 == 0), asker)
+        for _ in range(3):
+            body = {"model": "gone", "messages": [{"role": "user", "content": "Are you there?"}]}
+            httpx.post(f"{running.url}/v1/chat/completions", json=body, headers=AS_OPS, timeout=PATIENCE)
+        yield running, config
+
+
+@pytest.fixture
+def operated(driver: Any, steered: tuple[Gateway, Path]) -> Iterator[Page]:
+    """The page of an operator who has signed in."""
+    page = Page(driver, steered[0].url).open("decisions")
+    driver.execute_script("sessionStorage.setItem('interlock-key', arguments[0])", SECRETS["OPS_KEY"])
+    yield page.open("decisions")
+    assert page.complaints() == []
+
+
+def test_a_link_to_a_decision_asks_for_a_key_and_then_opens_it(driver: Any, steered: tuple[Gateway, Path]) -> None:
+    decision = ask(steered[0].url, headers=AS_ACME)
+    page = Page(driver, steered[0].url).open("playground")
+    driver.execute_script("sessionStorage.clear()")
+    page.open(f"decisions/{decision}").one("form code", decision)
+    page.sign_in("sk-nobodys").one("[role=alert]", "this key is not known here")
+    page.sign_in(SECRETS["ACME_KEY"]).one(f".opened-one [aria-label='Decision {decision}']")
+    assert [link.text.lower() for link in page.all("nav a")] == ["playground", "decisions"]
+    assert page.one(".identity").text.split()[:2] == ["acme", "tenant"]
+    driver.refresh()
+    page.one(f".opened-one [aria-label='Decision {decision}']")
+    page.open("system").one("main h1", "system is for operators")
+    page.one(".identity button", "Sign out").click()
+    page.one("h1", "Sign in")
+    assert driver.execute_script("return sessionStorage.length") == 0
+    page.open(f"decisions/{decision}").sign_in(SECRETS["OPS_KEY"]).one(".opened-one .decision h2", "Why")
+    assert len(page.all("nav a")) == len(VIEWS)
+    assert page.complaints() == []
+
+
+def test_the_shadow_is_compared_and_each_difference_can_be_opened(operated: Page) -> None:
+    operated.open("shadow").one("h1", "Shadow policy")
+    found = said(operated.url, "/v1/shadow")
+    assert 0.0 < found["differs"]["mean"] < 1.0
+    assert f"{found['differs']['mean']:.0%} " in operated.one(".lead").text
+    assert "no clear difference" not in operated.one(".measure:nth-child(2) p .good", "−$").text  # it is cheaper
+    assert operated.drawn(".timeline canvas")
+    operated.one(".chips button", "tenant").click()
+    assert {row.text for row in operated.all("section[aria-labelledby=groups] tbody th")} == {"acme", "ops"}
+    operated.one("a[href^='#/decisions/']").click()
+    operated.one(".decision p", "The shadow policy would have chosen quick")
+
+
+def test_savings_have_an_interval_or_a_reason(operated: Page) -> None:
+    operated.open("learning").one(".headline", "saved")
+    found = said(operated.url, "/v1/savings")
+    assert found["against"] == "thorough"
+    assert 0.0 < found["saved"]["low"] < found["saved"]["mean"] < found["saved"]["high"]
+    options = operated.one("main select")
+    options.find_element(By.CSS_SELECTOR, "option[value=gone]").click()
+    operated.one("section[aria-labelledby=savings]", "It cannot be told yet")
+
+
+def test_traffic_and_a_provider_that_is_down(operated: Page) -> None:
+    operated.open("traffic").one("article[aria-label='Provider far'] .tag", "down")
+    far = operated.one("article[aria-label='Provider far']").text
+    assert "provider_unreachable" in far
+    assert "open for" in far
+    assert operated.drawn("section[aria-labelledby=traffic] canvas")
+    operated.one("article[aria-label='Provider pocket']", "healthy")
+
+
+def test_the_file_is_compared_reloaded_and_refused(operated: Page, steered: tuple[Gateway, Path]) -> None:
+    path = steered[1]
+    operated.open("system").one("section[aria-labelledby=file]", "It says what serves.")
+    path.write_text(STEERED.replace("rate: 0.5", "rate: 0.25"))
+    row = operated.one("section[aria-labelledby=file] tbody tr", "policy.exploration.rate")
+    assert [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")] == ["0.5", "0.25"]
+    operated.one("button", "Reload").click()
+    operated.one("section[aria-labelledby=file]", "reloaded, and in force")
+    assert said(operated.url, "/v1/config")["settings"]["policy"]["exploration"]["rate"] == 0.25
+    path.write_text(STEERED.replace("kind: epsilon", "kind: epsilom"))
+    operated.one("section[aria-labelledby=file]", "It cannot be served.")
+    operated.one("button", "Reload").click()
+    error = operated.one("[role=alert] pre.error").text
+    assert f"interlock.yaml:{STEERED.split('policy:')[0].count(chr(10)) + 1}: policy.exploration.kind" in error
+    assert "did you mean 'epsilon'?" in error
+    assert said(operated.url, "/v1/config")["settings"]["policy"]["exploration"]["rate"] == 0.25
+    path.write_text(STEERED)
+    operated.one("button", "Reload").click()
+    operated.one("section[aria-labelledby=config]", "In force")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "mobile"), [(1280, False), (390, True)])
+def test_axe_finds_nothing_serious(operated: Page, scheme: str, width: int, mobile: bool) -> None:
+    decision = ask(operated.url, headers=AS_OPS)
+    operated.look_like(scheme, width, mobile)
+    try:
+        for view in [*VIEWS, f"decisions/{decision}"]:
+            operated.open(view)
+            operated.until(lambda: "Reading" not in operated.one("main").text, "content")
+            if view == "playground":
+                operated.one("textarea").send_keys("Please add 1 to 2.", Keys.CONTROL, Keys.ENTER)
+                operated.one(".answer .decision")
+            assert serious(operated) == [], view
+        operated.one(".identity button").click()
+        operated.one("h1", "Sign in")
+        assert serious(operated) == []
+    finally:
+        operated.look_like("", 0)
+
+
+def serious(page: Page) -> list[tuple[str, str]]:
+    """Violations of serious or critical impact: the rule and the first element."""
+    found = Axe().run(page.driver)["violations"]
+    return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]

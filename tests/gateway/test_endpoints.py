@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,11 +15,18 @@ import pytest
 
 from interlock.gateway import embed
 from interlock.gateway.keys import Key, Keys
+from interlock.gateway.shadow import Second
 from interlock.learning.learner import Learner
 from interlock.ledger import Reading
 
 from .conftest import Running, Script, Start
 
+FILE = """providers: {far: {kind: openai, base_url: "http://127.0.0.1:9/v1"}}
+candidates:
+  - {name: only, provider: far, model: m}
+vector: [structure]
+policy: {exploration: {kind: greedy}}
+"""
 KEYS = Keys([Key("acme", "sk-a"), Key("other", "sk-b"), Key("ops", "sk-o", operator=True)])
 
 
@@ -351,3 +359,74 @@ async def test_busy_providers_do_not_hold_up_the_page(start: Start) -> None:
         assert (await gateway.client.get("/v1/models")).status_code == 200
         gate.set()
         assert (await waiting).status_code == 200
+
+
+async def test_who_asks_and_what_the_key_may(start: Start) -> None:
+    async with start() as gateway:
+        anyone = (await gateway.client.get("/v1/whoami")).json()
+        assert anyone == {"tenant": None, "role": "anyone", "operator": True, "problem": ""}
+    async with start(keys=KEYS) as gateway:
+        nobody = (await gateway.client.get("/v1/whoami")).json()
+        assert (nobody["role"], nobody["operator"]) == ("nobody", False)
+        assert "Authorization" in nobody["problem"]
+        wrong = (await gateway.client.get("/v1/whoami", headers=bearer("sk-x"))).json()
+        assert (wrong["role"], wrong["problem"]) == ("nobody", "this key is not known here")
+        acme, ops = [(await gateway.client.get("/v1/whoami", headers=bearer(key))).json() for key in ("sk-a", "sk-o")]
+        assert (acme["tenant"], acme["role"], acme["operator"]) == ("acme", "tenant", False)
+        assert (ops["tenant"], ops["role"], ops["operator"]) == ("ops", "operator", True)
+
+
+@pytest.mark.parametrize("path", ["/v1/shadow", "/v1/savings", "/v1/traffic", "/v1/config/diff"])
+async def test_what_belongs_to_all_tenants_is_for_operators(start: Start, path: str) -> None:
+    async with start(keys=KEYS) as gateway:
+        assert (await gateway.client.get(path)).status_code == 401
+        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 404
+        assert (await gateway.client.get(path, headers=bearer("sk-o"))).status_code == 200
+
+
+async def test_shadow_savings_and_traffic_come_from_the_ledger(start: Start) -> None:
+    async with start() as gateway:
+        for _ in range(6):
+            await judge(gateway, id=await answered(gateway), score=1)
+        assert (await gateway.client.get("/v1/shadow")).json()["shadow"] is None
+        policy = gateway.router.served.policy
+        gateway.service.second = Second(policy, gateway.router.plan.settings.policy)
+        shadow = (await gateway.client.get("/v1/shadow")).json()
+        assert (shadow["decisions"], shadow["differs"]["mean"]) == (6, 0.0)
+        savings = (await gateway.client.get("/v1/savings")).json()
+        assert savings["against"] == "tiny"  # 0.6 is more than 0.5
+        assert savings["requests"] == 6
+        assert (await gateway.client.get("/v1/savings?against=tinny")).status_code == 404
+        traffic = (await gateway.client.get("/v1/traffic?points=5")).json()
+        assert sum(traffic["all"]["requests"]) == 6
+        assert {provider["name"]: provider["total"]["calls"] for provider in traffic["providers"]} == {
+            "pocket": 6,
+            "far": 0,
+        }
+        story = (await gateway.client.get(f"/v1/ledger/{await answered(gateway)}")).json()
+        assert story["shadow"] == {"candidate": "tiny", "probability": 1.0}
+
+
+async def test_without_a_file_there_is_nothing_to_reload(start: Start) -> None:
+    async with start() as gateway:
+        assert (await gateway.client.get("/v1/config/diff")).json() == {"file": None, "error": "", "changes": []}
+        assert (await gateway.client.post("/admin/reload")).status_code == 404
+
+
+async def test_the_file_against_what_serves_and_a_reload_on_demand(start: Start, tmp_path: Path) -> None:
+    async with start(keys=KEYS) as gateway:
+        gateway.service.watched = path = tmp_path / "interlock.yaml"
+        path.write_text(FILE)
+        found = (await gateway.client.get("/v1/config/diff", headers=bearer("sk-o"))).json()
+        assert {"path": "vector[0]", "before": "tokens", "after": "structure"} in found["changes"]
+        path.write_text(FILE.replace("greedy", "greedi"))
+        found = (await gateway.client.get("/v1/config/diff", headers=bearer("sk-o"))).json()
+        assert "did you mean 'greedy'?" in found["error"]
+        assert found["changes"] == []
+        assert (await gateway.client.post("/admin/reload", headers=bearer("sk-a"))).status_code == 404
+        refused = await gateway.client.post("/admin/reload", headers=bearer("sk-o"))
+        assert refused.json()["reload"]["ok"] is False
+        assert "interlock.yaml:5: policy.exploration.kind" in refused.json()["reload"]["error"]
+        path.write_text(FILE)
+        assert (await gateway.client.post("/admin/reload", headers=bearer("sk-o"))).json()["reload"]["ok"]
+        assert gateway.router.plan.settings.vector == ("structure",)

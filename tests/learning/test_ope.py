@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.lab.experiments.ope_coverage import log_of, simulate, truth
-from interlock.learning.ope import INTERVALS, METHODS, Logged, cross_fit, value
+from interlock.learning.ope import INTERVALS, METHODS, Logged, cross_fit, gain, value
 from interlock.learning.overlap import effective, overlap
 
 TRUE = truth()
@@ -189,3 +189,21 @@ def test_few_rows_and_equal_rewards_are_no_exception(interval: str) -> None:
     alike = value(replace(log_of(simulate(np.random.default_rng(0), 50)), reward=np.ones(50), model=np.ones((50, 4))))
     assert alike.low == pytest.approx(1.0)
     assert alike.high == pytest.approx(1.0)
+
+
+def test_a_gain_is_what_is_more_than_the_log_got() -> None:
+    log = small()
+    assert gain(log).mean == pytest.approx(value(log).mean - log.reward.mean())
+    world = simulate(np.random.default_rng(0), 500)
+    itself = replace(log_of(world), target=np.eye(4)[world.chosen], propensity=np.ones(500), logging=None)
+    found = gain(itself)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
+
+
+def test_a_gain_knows_more_than_the_two_values_apart() -> None:
+    """What the requests have in common cancels row by row."""
+    log = log_of(simulate(np.random.default_rng(1), 2000))
+    found = gain(log, "snips")
+    assert found.low <= TRUE - log.reward.mean() <= found.high
+    with pytest.raises(ValueError, match="no method"):
+        gain(log, "guess")

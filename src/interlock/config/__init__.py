@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .changes import Watch, diff, redacted
+from .changes import Change, Watch, changes, diff, redacted
 from .document import Document
 from .load import from_document, load
 from .settings import Settings
 
-__all__ = ["Document", "Settings", "Watch", "diff", "from_document", "load", "redacted"]
+__all__ = ["Change", "Document", "Settings", "Watch", "changes", "diff", "from_document", "load", "redacted"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,17 +23,34 @@ def redacted(settings: Settings) -> dict[str, Any]:
     return plain
 
 
-def diff(old: Settings, new: Settings) -> list[str]:
-    """What changed, one line a value, with dotted paths."""
+class Change(NamedTuple):
+    """One value: where, what it was and what it is. What is not there is `ABSENT`."""
+
+    path: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.before} -> {self.after}"
+
+
+def changes(old: Settings, new: Settings) -> list[Change]:
+    """What changed, value by value, with dotted paths; none that could carry a secret."""
     before, after = _flat(redacted(old)), _flat(redacted(new))
     return [
-        f"{path}: {before.get(path, '(absent)')} -> {after.get(path, '(absent)')}"
+        Change(path, before.get(path, ABSENT), after.get(path, ABSENT))
         for path in sorted(before.keys() | after.keys())
-        if before.get(path, _ABSENT) != after.get(path, _ABSENT)
+        if before.get(path, _NOTHING) != after.get(path, _NOTHING)
     ]
 
 
-_ABSENT = object()
+def diff(old: Settings, new: Settings) -> list[str]:
+    """The same for people, one line a value."""
+    return [str(change) for change in changes(old, new)]
+
+
+ABSENT = "(absent)"
+_NOTHING = object()
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -110,13 +110,35 @@ def families(settings: Settings, document: Document, _: Mapping[str, str]) -> No
         "exploration": EXPLORATIONS,
     }
     for family, kinds in members.items():
-        block, place = dict(getattr(settings.policy, family)), ("policy", family)
-        kind = block.pop("kind", None)
-        if kind is None:
-            raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
-        known(str(kind), kinds, family, document, (*place, "kind"))
-        constructed(kinds[kind], block, document, place)
+        _member(kinds, family, getattr(settings.policy, family), document, ("policy", family))
+        if settings.shadow is not None and (block := getattr(settings.shadow, family)):
+            _member(kinds, family, block, document, ("shadow", family))
     constructed(Consumption, settings.policy.consumption, document, ("policy", "consumption"))
+
+
+def _member(
+    kinds: Mapping[str, type[Any]], family: str, block: Mapping[str, Any], document: Document, place: Place
+) -> None:
+    parameters = dict(block)
+    kind = parameters.pop("kind", None)
+    if kind is None:
+        raise document.error(f"the key 'kind' is missing; {nearest('', list(kinds))}", *place)
+    known(str(kind), kinds, family, document, (*place, "kind"))
+    constructed(kinds[kind], parameters, document, place)
+
+
+def shadow(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..presets import PRESETS
+
+    if settings.shadow is None:
+        return
+    if settings.shadow.preset:
+        known(settings.shadow.preset, PRESETS, "preset", document, ("shadow", "preset"))
+    if settings.shadow_policy == settings.policy:
+        problem = (
+            "it would decide as `policy` does; name a preset, or an estimator, objective or exploration of its own"
+        )
+        raise document.error(problem, "shadow")
 
 
 def execution(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -202,6 +224,7 @@ ALL: Sequence[Check] = (
     candidates,
     models,
     families,
+    shadow,
     execution,
     signals,
     guards,

@@ -138,6 +138,18 @@ class RetryBudgetSettings(Part, frozen=True):
     window_s: Positive = 10.0
 
 
+class ShadowSettings(Part, frozen=True):
+    """A second policy that decides on every request and executes nothing: the parts in which it differs from `policy`.
+
+    `preset` gives all three parts as published; a part that stands beside it comes first.
+    """
+
+    preset: str = ""
+    estimator: dict[str, Any] = {}
+    objective: dict[str, Any] = {}
+    exploration: dict[str, Any] = {}
+
+
 class ExecutionSettings(Part, frozen=True):
     strategy: str = "single"
     threshold: Share = 0.7
@@ -218,6 +230,7 @@ class Settings(Part, frozen=True):
     vector: tuple[str, ...] = ("tokens", "structure", "language", "task", "difficulty", "embedding")
     guards: GuardsSettings = GuardsSettings()
     policy: PolicySettings = PolicySettings()
+    shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
@@ -227,6 +240,20 @@ class Settings(Part, frozen=True):
     @property
     def hash(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    @property
+    def shadow_policy(self) -> PolicySettings | None:
+        """The shadow's parts, in their order of precedence its own, its preset's and the serving policy's."""
+        if (own := self.shadow) is None:
+            return None
+        from ..presets import PRESETS
+
+        preset = PRESETS[own.preset]._asdict() if own.preset else {}
+        parts = {
+            part: dict(getattr(own, part) or preset.get(part) or getattr(self.policy, part))
+            for part in ("estimator", "objective", "exploration")
+        }
+        return msgspec.structs.replace(self.policy, **parts)
 
     def signal_names(self) -> list[str]:
         """The signals that anything in this configuration refers to; no other is computed."""

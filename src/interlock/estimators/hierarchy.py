@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..types import Array
 
-Stack = tuple[Array, Array, NDArray[np.float32]]
+Stack = tuple[Array, Array, NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,20 @@ class Posterior:
     """Per candidate (axis 0; the last row is one never seen): mean (k, d), pull (k, d), covariance (k, d, d).
 
     `pull` is how far the weights move per unit of the candidate's prior. The covariance is float32, since it is what a
-    request reads most. `stacks` keeps the arrays of recently asked pools side by side.
+    request reads most; it may be left out where only means are asked for. `stacks` keeps the arrays of recently asked
+    pools side by side.
     """
 
     rows: dict[str, int]
     mean: Array
     pull: Array
-    covariance: NDArray[np.float32]
+    covariance: NDArray[np.float32] | None
     stacks: dict[tuple[str, ...], Stack] = field(default_factory=dict)
 
     def predict(self, z: Array, candidates: Sequence[str], shift: Array) -> tuple[Array, Array]:
         """Mean and variance (n, k) for rows z (n, d) whose first column is 1; `shift` (k,) are the priors."""
         _, _, covariance = self._stack(tuple(candidates))
+        assert covariance is not None
         narrow = z.astype(np.float32)
         rotated = (narrow @ covariance).reshape(len(z), len(candidates), -1)
         variance = np.matmul(rotated, narrow[:, :, None])[:, :, 0].astype(np.float64)
@@ -58,7 +60,9 @@ class Posterior:
         stack = self.stacks.get(candidates)
         if stack is None:
             rows = [self.rows.get(name, -1) for name in candidates]
-            covariance = self.covariance[rows].transpose(1, 0, 2).reshape(self.mean.shape[1], -1)
+            covariance = self.covariance
+            if covariance is not None:
+                covariance = covariance[rows].transpose(1, 0, 2).reshape(self.mean.shape[1], -1)
             stack = self.mean[rows].T.copy(), self.pull[rows].T.copy(), covariance
             if len(self.stacks) >= 16:
                 self.stacks.clear()
@@ -66,7 +70,15 @@ class Posterior:
         return stack
 
 
-def posterior(names: Sequence[str], gram: Array, moment: Array, spread: Array, noise: float, share: float) -> Posterior:
+def posterior(
+    names: Sequence[str],
+    gram: Array,
+    moment: Array,
+    spread: Array,
+    noise: float,
+    share: float,
+    with_covariance: bool = True,
+) -> Posterior:
     """From sums (k, d, d) and (k, d); `spread` (d,) is the prior variance of each weight, `noise` the targets' std.
 
     Callers give the names sorted, so that no order of arrival matters.
@@ -82,10 +94,12 @@ def posterior(names: Sequence[str], gram: Array, moment: Array, spread: Array, n
     inverse = np.concatenate([inverse, np.diag(1.0 / own)[None]])
     moment = np.concatenate([moment, np.zeros((1, len(spread)))])
     reach = inverse * own
-    covariance = inverse + reach @ common_inverse @ reach.transpose(0, 2, 1)
+    covariance = None
+    if with_covariance:
+        covariance = (noise**2 * (inverse + reach @ common_inverse @ reach.transpose(0, 2, 1))).astype(np.float32)
     return Posterior(
         {name: row for row, name in enumerate(names)},
         np.matmul(inverse, (moment + own * common)[:, :, None])[:, :, 0],
         reach[:, :, 0],
-        (noise**2 * covariance).astype(np.float32),
+        covariance,
     )

@@ -15,7 +15,8 @@ class Alarm:
     """Rings after `seconds`; between `on` and `off` that cancels the current task, and `rang` says that it did."""
 
     def __init__(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._ring)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(max(0.0, seconds), self._ring)
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._due = self._interrupted = False
@@ -24,7 +25,7 @@ class Alarm:
         """Waiting begins. Raises `TimedOut` when the time is over already."""
         if self._due:
             raise TimedOut("the deadline passed")
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._loop)
         if task is not None:
             self._cancelling = task.cancelling()
 

@@ -13,25 +13,43 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import NotFound, RequestError, SnapshotError, nearest
+from ..config import changes, load
+from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unauthorized, nearest
 from ..ledger import records
+from ..ledger.reading import Case
 from ..ledger.records import KINDS
-from . import curve, explain, parse, pool, respond
+from . import curve, explain, openapi, parse, pool, respond, savings, shadow, traffic
 from .app import Endpoint, stream
-from .history import History
+from .history import History, compact
 from .keys import presented
 from .latest import latest
+from .reload import reload
 from .service import Service
 
 MOST_ROWS = 1000
 
 
+async def whoami(service: Service, request: Request) -> Any:
+    """Whose key this is and what it may: `role` is `operator`, `tenant`, or `anyone` while no keys are configured.
+
+    Without a key that is known here it is `nobody`, and `problem` says why.
+    """
+    try:
+        tenant, scope = service.keys.tenant(_key(request)), service.keys.scope(_key(request))
+    except Unauthorized as error:
+        return {"tenant": None, "role": "nobody", "operator": False, "problem": error.message}
+    role = "anyone" if tenant is None else "operator" if scope is None else "tenant"
+    return {"tenant": tenant, "role": role, "operator": scope is None, "problem": ""}
+
+
 async def models(service: Service, request: Request) -> Any:
+    """What may be asked for: virtual models and candidates."""
     service.keys.tenant(_key(request))
     return {"object": "list", "data": list(service.models.values())}
 
 
 async def model(service: Service, request: Request) -> Any:
+    """One of them."""
     service.keys.tenant(_key(request))
     name = request.path_params["name"]
     if name not in service.models:
@@ -53,7 +71,15 @@ async def one_decision(service: Service, request: Request) -> Any:
         "prompt": case.prompt,
         "answer": case.answer,
         "erased": case.erased,
+        "shadow": await _shadow_of(service, case),
     }
+
+
+async def _shadow_of(service: Service, case: Case) -> Any:
+    found = service.second
+    if found is None or case.decision.chosen is None:
+        return None
+    return await asyncio.to_thread(shadow.would_choose, compact(case.decision), found)
 
 
 async def recent_rows(service: Service, request: Request) -> Any:
@@ -81,10 +107,12 @@ async def recent_rows(service: Service, request: Request) -> Any:
 
 
 async def events(service: Service, request: Request) -> Any:
+    """Decisions, outcomes, feedback, snapshots and reloads as they happen."""
     return stream(service.hub.listen(service.keys.scope(_key(request))))
 
 
 async def the_pool(service: Service, request: Request) -> Any:
+    """Each candidate's share, quality, cost, latency and breaker over the last decisions."""
     service.keys.operator(_key(request))
     candidates, breakers = service.router.plan.candidates, service.breakers()
 
@@ -95,18 +123,69 @@ async def the_pool(service: Service, request: Request) -> Any:
 
 
 async def the_curve(service: Service, request: Request) -> Any:
+    """Utility over time, served and of each fixed candidate."""
     service.keys.operator(_key(request))
     points = _number(request, "points", 40, 1, 400)
     utility = service.router.served.policy.objective.utility
     return await service.look(lambda history: curve.curve(history.scored(), utility, points))
 
 
+async def the_shadow(service: Service, request: Request) -> Any:
+    """How often the second policy decides otherwise, and what it would be worth."""
+    service.keys.operator(_key(request))
+    found, serving = service.second, service.router.plan.settings.policy
+    return await service.look(lambda history: shadow.compare(history.decisions(), found, serving))
+
+
+async def the_savings(service: Service, request: Request) -> Any:
+    """What was saved against always asking one candidate, with intervals."""
+    service.keys.operator(_key(request))
+    against = request.query_params.get("against", "")
+    return await service.look(lambda history: savings.savings(history.decisions(), against))
+
+
+async def the_traffic(service: Service, request: Request) -> Any:
+    """Latency, cost and errors over time, whole and by candidate."""
+    service.keys.operator(_key(request))
+    points = _number(request, "points", 60, 2, 400)
+    candidates, breakers = service.router.plan.candidates, service.breakers()
+    return await service.look(lambda history: traffic.traffic(history.decisions(), candidates, breakers, points))
+
+
 async def config(service: Service, request: Request) -> Any:
+    """The settings that serve, without secrets."""
     service.keys.operator(_key(request))
     return service.config()
 
 
+async def config_diff(service: Service, request: Request) -> Any:
+    """What the file says otherwise than what serves; `error` where it cannot be read, and then no changes."""
+    service.keys.operator(_key(request))
+    file = service.watched
+    if file is None:
+        return {"file": None, "error": "", "changes": []}
+    try:
+        settings = await asyncio.to_thread(load, file)
+    except ConfigError as error:
+        return {"file": str(file), "error": error.message, "changes": []}
+    return {
+        "file": str(file),
+        "error": "",
+        "changes": [change._asdict() for change in changes(service.router.plan.settings, settings)],
+    }
+
+
+async def load_again(service: Service, request: Request) -> Any:
+    """Read the configuration file now. How that went is in the answer."""
+    service.keys.operator(_key(request))
+    if service.watched is None:
+        raise NotFound("this gateway was started without a configuration file; there is nothing to reload")
+    await reload(service, service.watched)
+    return service.config()
+
+
 async def learner(service: Service, request: Request) -> Any:
+    """What is served and how far learning is."""
     service.keys.operator(_key(request))
     return service.learner.status()
 
@@ -143,7 +222,13 @@ async def readyz(service: Service, request: Request) -> Any:
 
 
 async def metrics(service: Service, request: Request) -> Any:
+    """Prometheus text."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def describe(service: Service, request: Request) -> Any:
+    """This description."""
+    return openapi.document(ENDPOINTS)
 
 
 def _key(request: Request) -> bytes:
@@ -158,6 +243,7 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("GET", "/v1/whoami"): whoami,
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/{name:path}"): model,
     ("GET", "/v1/responses/{id}"): respond.retrieve,
@@ -168,10 +254,16 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/events"): events,
     ("GET", "/v1/pool"): the_pool,
     ("GET", "/v1/curve"): the_curve,
+    ("GET", "/v1/shadow"): the_shadow,
+    ("GET", "/v1/savings"): the_savings,
+    ("GET", "/v1/traffic"): the_traffic,
     ("GET", "/v1/config"): config,
+    ("GET", "/v1/config/diff"): config_diff,
+    ("POST", "/admin/reload"): load_again,
     ("GET", "/v1/learner"): learner,
     ("POST", "/v1/learner/rollback"): rollback,
     ("POST", "/v1/learner/resume"): resume,
+    ("GET", "/openapi.json"): describe,
     ("GET", "/healthz"): healthz,
     ("GET", "/readyz"): readyz,
     ("GET", "/metrics"): metrics,

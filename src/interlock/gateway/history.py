@@ -1,7 +1,8 @@
 """The recent past in compact form: the last few thousand decisions with outcomes and scores, folded from the ledger.
 
-It is read from the ledger when somebody looks (`/v1/pool`, `/v1/curve`), never on the way of a request, so it also
-shows what happened before the last restart and through other processes that write to the same ledger.
+It is read from the ledger when somebody looks (`/v1/pool`, `/v1/curve`, `/v1/shadow` ...), never on the way of a
+request, so it also shows what happened before the last restart and through other processes that write to the same
+ledger.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..learning.replay import kind_of
 from ..types import Array, Decision, Estimate, Feedback, Outcome
 
 WINDOW = 5000  # decisions
@@ -19,9 +21,16 @@ COLUMNS = ("quality", "quality_std", "cost", "latency", "energy", "probability")
 
 @dataclass(slots=True)
 class Past:
-    """One decision. `table` is (6, k): `COLUMNS` by candidate; `permitted` (k,). `scores` maps source -> last score."""
+    """One decision. `table` is (6, k): `COLUMNS` by candidate; `permitted` (k,). `scores` maps source -> last score.
 
+    `kind` is what sort of request it was: its task when that is known, else the model that was asked for.
+    """
+
+    id: str
     at: float
+    tenant: str
+    kind: str
+    seed: int
     names: tuple[str, ...]
     table: Array
     permitted: tuple[bool, ...]
@@ -73,11 +82,25 @@ class History:
                 past.scores[record.source] = record.score
 
     def _compact(self, decision: Decision) -> Past:
-        rows = decision.considered
-        names = tuple(row.candidate for row in rows)
-        table = np.array([[getattr(row, column) for row in rows] for column in COLUMNS], np.float64)
-        permitted = tuple(row.permitted for row in rows)
-        return Past(decision.at, self._names.setdefault(names, names), table, permitted, decision.chosen)
+        past = compact(decision)
+        past.names = self._names.setdefault(past.names, past.names)
+        return past
+
+
+def compact(decision: Decision) -> Past:
+    """What is remembered of a decision."""
+    rows = decision.considered
+    return Past(
+        id=decision.id,
+        at=decision.at,
+        tenant=decision.tenant,
+        kind=kind_of(decision),
+        seed=decision.seed,
+        names=tuple(row.candidate for row in rows),
+        table=np.array([[getattr(row, column) for row in rows] for column in COLUMNS], np.float64),
+        permitted=tuple(row.permitted for row in rows),
+        chosen=decision.chosen,
+    )
 
 
 def estimates(pasts: list[Past]) -> Estimate:

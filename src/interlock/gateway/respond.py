@@ -80,6 +80,7 @@ async def retrieve(service: Service, request: Request) -> Any:
 
 
 async def delete(service: Service, request: Request) -> Any:
+    """Forget a stored response."""
     id = request.path_params["id"]
     await service.stored.delete(id, _owner(service, request))
     return {"id": id, "object": "response", "deleted": True}

@@ -53,6 +53,7 @@ def serving(router: Router, listener: socket.socket, watched: Path | None, ready
     own = router.plan.settings.server
     background = [watching(watched, own.reload_every_s)] if watched is not None else []
     service = Service(router, front(router.plan.settings, router.plan.candidates), background)
+    service.watched = watched
     server = build(
         service,
         limits=HttpLimits(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
@@ -23,6 +24,7 @@ from .hub import Hub
 from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
+from .shadow import Second, shadowing
 from .stored import Stored
 from .tap import Tap
 
@@ -57,6 +59,10 @@ class Service:
         self._history, self._looking = History(), asyncio.Lock()
         self._open: dict[str, str] = {}  # decisions under way -> tenant, since an outcome does not say whose it is
         self._problem = "starting"
+        self.watched: Path | None = None
+        """The configuration file, where there is one."""
+        self.second: Second | None = None
+        """The shadow policy, where one is configured."""
         self.metrics.watch(Gauges(self))
 
     @property
@@ -76,7 +82,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
-        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, *self._background)}
+        self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         self._problem = ""
         return self
 
@@ -111,6 +117,7 @@ class Service:
         return {
             "settings": front.settings,
             "hash": front.hash,
+            "file": None if self.watched is None else str(self.watched),
             "reload": {"at": last.at, "ok": not last.error, "error": last.error},
         }
 

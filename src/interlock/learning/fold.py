@@ -230,7 +230,10 @@ class Fold:
         if self.policy.revocable or not folded:
             return 0
         for page in _pages(reading.rows(since=folded, until=until)):
-            about = (known for known in self._know(reading, page, until).values() if isinstance(known, Known))
+            before = reading.about(_decisions(page), folded)
+            judged = {row.decision for row in before if row.kind in ("outcome", "feedback")}
+            again = [row for row in page if row.decision in judged]
+            about = (known for known in self._know(reading, again, until).values() if isinstance(known, Known))
             fallen = (score.seq for known in about for score, row in known.fallen.items() if score.seq <= folded < row)
             first = min([first, *fallen])
             if breathe is not None:
@@ -239,7 +242,7 @@ class Fold:
 
     def _know(self, reading: Reading, page: Sequence[Row], until: int) -> dict[str, Known | str]:
         """What is known of each decision that a row of the page is about, or why it teaches nothing."""
-        ids = list(dict.fromkeys(row.decision for row in page if row.kind in ("outcome", "feedback")))
+        ids = _decisions(page)
         rows: dict[str, list[Row]] = {}
         for row in reading.about(ids, until):
             rows.setdefault(row.decision, []).append(row)
@@ -355,6 +358,11 @@ def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[E
                 ttft=outcome.ttft if single else None,
                 energy=outcome.energy if single else None,
             )
+
+
+def _decisions(page: Sequence[Row]) -> list[str]:
+    """Which decisions the rows tell more about."""
+    return list(dict.fromkeys(row.decision for row in page if row.kind in ("outcome", "feedback")))
 
 
 def _pages(rows: Iterator[Row]) -> Iterator[list[Row]]:

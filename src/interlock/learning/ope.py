@@ -167,20 +167,37 @@ def value(log: Logged, method: str = "doubly_robust", interval: str = "student",
 
     What the log could not have tried widens it to whatever `span` allows there. Raises ValueError.
     """
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; one of {', '.join(METHODS)}")
+    contributions = _contributions(log, method)
     if interval not in INTERVALS:
         raise ValueError(f"there is no interval {interval!r}; one of {', '.join(INTERVALS)}")
     if not 0.5 <= level < 1.0:
         raise ValueError(f"level is {level:g}: expected a share such as 0.95")
-    contributions = METHODS[method](log)
-    low, high = INTERVALS[interval](contributions, log, level)
-    # The model's guess at what was never tried is replaced by the best and the worst that could have come of it.
+    return _value(contributions, log, method, INTERVALS[interval](contributions, log, level))
+
+
+def gain(log: Logged, method: str = "doubly_robust", level: float = 0.95) -> Value:
+    """The policy's value less what the log itself got, with Student's interval. Raises ValueError.
+
+    Row by row, so that what both have in common (the request's own difficulty) cancels.
+    """
+    contributions = _contributions(log, method) - log.reward
+    return _value(contributions, log, method, student(contributions, log, level))
+
+
+def _contributions(log: Logged, method: str) -> Array:
+    if method not in METHODS:
+        raise ValueError(f"there is no method {method!r}; one of {', '.join(METHODS)}")
+    return METHODS[method](log)
+
+
+def _value(contributions: Array, log: Logged, method: str, interval: tuple[float, float]) -> Value:
+    """In the place of the model's guess at what was never tried stand the best and the worst that could have come."""
     blind = float(log.unsupported.sum()) / len(log)
     guess = 0.0
     if blind and log.model is not None and method not in ("ips", "snips"):
         guess = float((log.unsupported * log.model).sum()) / len(log)
     least, most = log.span[0] * blind - guess, log.span[1] * blind - guess
+    low, high = interval
     mean = float(contributions.mean())
     return Value(method=method, mean=mean, low=low + min(least, 0.0), high=high + max(most, 0.0), unknown=most - least)
 

@@ -54,9 +54,14 @@ class Past:
 
     @property
     def kind(self) -> str:
-        """What sort of request it is, for people: its task when that is known, else what was asked for."""
-        task = self.decision.signals.get("task")
-        return str(task.value) if task is not None and task.value else self.decision.model
+        """What sort of request it is, for people."""
+        return kind_of(self.decision)
+
+
+def kind_of(decision: Decision) -> str:
+    """A request's task when that is known, else what was asked for."""
+    task = decision.signals.get("task")
+    return str(task.value) if task is not None and task.value else decision.model
 
 
 class History(msgspec.Struct, frozen=True):
@@ -173,8 +178,8 @@ def replay(
             fold.advance(reading, seq)
             policy.prepare()
         rows = slice(begin, begin + len(batch))
-        permitted[rows] = _permitted(batch, names)
-        estimate = policy.estimate([context_of(past) for past in batch], candidates)
+        permitted[rows] = permitted_of([past.decision for past in batch], names)
+        estimate = policy.estimate([context_of(past.decision, past.vector) for past in batch], candidates)
         probability[rows, column] = policy.choose(estimate, permitted[rows, column]).probability
         begin += len(batch)
         progress(len(batch))
@@ -201,31 +206,34 @@ def always(replayed: Replayed, name: str) -> Replayed:
     return replace(replayed, probability=only)
 
 
-def context_of(past: Past) -> Context:
+def context_of(decision: Decision, vector: Vector) -> Context:
     """The request as far as the ledger kept it."""
-    decision = past.decision
     request = Request(id=decision.id, model=decision.model, tenant=decision.tenant, session=decision.session)
-    return Context(request, decision.signals, past.vector)
+    return Context(request, decision.signals, vector)
 
 
-def _permitted(batch: Sequence[Past], names: Sequence[str]) -> Mask:
-    """Who passed the guards. One that only lacked a finite estimate then may have one now."""
-    allowed = np.zeros((len(batch), len(names)), dtype=np.bool_)
-    for i, past in enumerate(batch):
+def permitted_of(decisions: Sequence[Decision], names: Sequence[str]) -> Mask:
+    """Who passed the guards, (n, k). One that only lacked a finite estimate then may have one now."""
+    allowed = np.zeros((len(decisions), len(names)), dtype=np.bool_)
+    for i, decision in enumerate(decisions):
         stood = {
-            row.candidate for row in past.decision.considered if all(reason.guard == "policy" for reason in row.reasons)
+            row.candidate for row in decision.considered if all(reason.guard == "policy" for reason in row.reasons)
         }
         allowed[i] = [name in stood for name in names]
     return allowed
+
+
+def learnt_by(seq: int, snapshot: str) -> int:
+    """The last row a policy may have learnt to decide at row `seq`, where the live one had learnt `snapshot`."""
+    learnt = snapshot.partition("-")[0]
+    return min(int(learnt) if learnt.isdigit() else (seq - 1) // STRIDE * STRIDE, seq - 1)
 
 
 def _freshness(past: Sequence[Past]) -> Iterator[int]:
     """The row up to which each decision's policy may have learnt: never its own or a later one, never going back."""
     reached = 0
     for one in past:
-        learnt = one.decision.snapshot.partition("-")[0]
-        live = int(learnt) if learnt.isdigit() else (one.seq - 1) // STRIDE * STRIDE
-        reached = max(reached, min(live, one.seq - 1))
+        reached = max(reached, learnt_by(one.seq, one.decision.snapshot))
         yield reached
 
 

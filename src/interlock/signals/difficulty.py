@@ -37,14 +37,15 @@ class Difficulty:
             return Reading(Signal(self.name, None, 0.0), (0.5,))
         x = heads.features(seen["embedding"], seen["structure"])
         value = min(1.0, max(0.0, float(x @ self.weights.difficulty)))
-        spread = self.weights.noise * sqrt(1.0 + max(0.0, float(x @ self.weights.precision @ x)))
-        return Reading(Signal(self.name, value, erf(WITHIN / (spread * sqrt(2.0)))), (value,))
+        return Reading(Signal(self.name, value, self._confidence(float(x @ self.weights.precision @ x))), (value,))
 
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         x = heads.features_of_all(seen["embedding"], seen["structure"])
-        values = np.clip(x @ self.weights.difficulty, 0.0, 1.0)
-        doubt = np.maximum(0.0, (x @ self.weights.precision @ x.transpose(0, 2, 1))[:, 0, 0])
-        spread = self.weights.noise * np.sqrt(1.0 + doubt.astype(np.float64))
-        confidence = [erf(z) for z in (WITHIN / (spread * sqrt(2.0))).tolist()]
-        read = Readings(values[:, 0].astype(np.float64).tolist(), values, confidence, [""] * len(values))
-        return silent(batch, read, 0.5)
+        values = [min(1.0, max(0.0, value)) for value in (x @ self.weights.difficulty)[:, 0].tolist()]
+        doubts = (x @ self.weights.precision @ x.transpose(0, 2, 1))[:, 0, 0].tolist()
+        columns = np.array(values)[:, None]
+        return silent(batch, Readings(values, columns, list(map(self._confidence, doubts)), [""] * len(values)), 0.5)
+
+    def _confidence(self, doubt: float) -> float:
+        spread = self.weights.noise * sqrt(1.0 + max(0.0, doubt))
+        return erf(WITHIN / (spread * sqrt(2.0)))

@@ -38,7 +38,7 @@ class Embedding:
         return Reading(Signal(self.name, None, covered, _left_out(question, examples, covered)), vector)
 
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
-        vectors = np.stack([unit(counted.vector) for counted in batch.counted(self.encoder)])
+        vectors = np.array([unit(counted.vector) for counted in batch.counted(self.encoder)])
         said = [_left_out(prompt.question, prompt.examples, prompt.covered) for prompt in batch.prompts]
         return Readings([None] * len(vectors), vectors, [prompt.covered for prompt in batch.prompts], said)
 

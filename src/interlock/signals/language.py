@@ -121,7 +121,7 @@ CODES = sorted(_FUNCTION_WORDS, reverse=True)
 """The languages that words speak for, in the order in which equal evidence is decided."""
 
 _PLACE = {code: place for place, code in enumerate(CODES)}
-_PRIORS = np.array([_PRIOR.get(code, 0.0) for code in CODES])
+_PRIORS = [_PRIOR.get(code, 0.0) for code in CODES]
 
 
 def of_word(word: str) -> Array:
@@ -162,15 +162,17 @@ def _confidence(most: float, second: float) -> float:
     return (most - second) / (most + second) * most / (most + 0.5)
 
 
-def weigh(evidence: NDArray[np.float32]) -> list[tuple[str, float]]:
-    """What `identify` gives, from the summed evidence of the words of n texts (n, languages)."""
-    scores = np.where(evidence > 0, evidence + _PRIORS, 0.0)
-    best = scores.argmax(axis=1).tolist()
-    second, first = np.partition(scores, -2, axis=1)[:, -2:].T.tolist()
-    return [
-        (CODES[at], _confidence(most, runner_up)) if most > 0 else ("und", 0.0)
-        for at, most, runner_up in zip(best, first, second, strict=True)
-    ]
+def weigh(evidence: NDArray[np.float32]) -> tuple[str, float]:
+    """What `identify` gives, from the summed evidence of a text's words, in the order of `CODES`."""
+    best, most, second = "und", 0.0, 0.0
+    for code, prior, spoken in zip(CODES, _PRIORS, evidence.tolist(), strict=True):
+        if spoken > 0.0:
+            score = spoken + prior
+            if score > most:
+                best, most, second = code, score, most
+            elif score > second:
+                second = score
+    return best, _confidence(most, second) if most > 0.0 else 0.0
 
 
 def _prevailing_script(text: str) -> tuple[str, float]:
@@ -199,10 +201,10 @@ class Language:
 
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         counted = batch.counted()
-        found = weigh(np.stack([one.evidence for one in counted]))
-        for i, (prompt, one) in enumerate(zip(batch.prompts, counted, strict=True)):
-            if prompt.examples or one.words > _MOST_WORDS:
-                found[i] = identify(excerpt(prompt.whole)[0])
+        found = [
+            identify(excerpt(prompt.whole)[0]) if prompt.examples or one.words > _MOST_WORDS else weigh(one.evidence)
+            for prompt, one in zip(batch.prompts, counted, strict=True)
+        ]
         codes, confidence = zip(*found, strict=True)
         return Readings(codes, np.array([_columns(code) for code in codes]), confidence, [""] * len(codes))
 

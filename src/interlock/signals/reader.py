@@ -37,6 +37,7 @@ class Reader:
         self._spans = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self._batched = [isinstance(source, Batched) for source in self.sources]
         self._width = len(every)
+        self._all_in_order = list(self.columns) == every
 
     def read(self, requests: Sequence[Request]) -> list[Context]:
         """One context per request, every vector finite float32 of shape (len(columns),). Never raises.
@@ -54,7 +55,7 @@ class Reader:
         if len(rows) < len(requests):
             rest = [row for row, prompt in enumerate(prompts) if prompt is None]
             self._read([requests[row] for row in rest], None, rest, numbers, signals)
-        vectors = numbers[:, self._picked]
+        vectors = numbers if self._all_in_order else numbers[:, self._picked]
         return [Context(*parts) for parts in zip(requests, signals, vectors, strict=True)]
 
     def _read(
@@ -81,12 +82,13 @@ class Reader:
                 rows, found.values, found.confidence, found.evidence, strict=True
             ):
                 signals[row][name] = Signal(name, value, confidence, evidence, seconds)
+        if batch is not None and not np.isfinite(numbers if all_rows else numbers[rows]).all():
+            self._read(requests, None, rows, numbers, signals)  # alone, so that whose numbers they are is found out
 
     def _together(self, source: Source, batch: Plain, seen: Mapping[str, Readings]) -> Readings | None:
         """What a source finds in a batch at once; `None` if it fails: then each request is tried alone."""
         try:
-            found = cast(Batched, source).read_all(batch, seen)
-            return found if np.isfinite(found.columns).all() else None
+            return cast(Batched, source).read_all(batch, seen)
         except Exception as error:
             logger.warning("signal %s failed on a batch, each request is read alone", source.name, exc_info=error)
             return None

@@ -143,12 +143,13 @@ class Structure:
 
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         counted = batch.counted()
-        sums = np.array([one.bytes for one in counted]) @ _SUMS
-        sums[:, _AT["lines"]] += 1
-        sums[:, _LOOKS_AT] += [one.looks for one in counted]
+        sums = np.array([one.bytes for one in counted], np.float64) @ _SUMS
         counts, shares, forms = [], [], []
         for prompt, one, row in zip(batch.prompts, counted, sums.tolist(), strict=True):
             found, beside = row[: len(_COUNTS)], dict(zip(_BESIDE, row[len(_COUNTS) :], strict=True))
+            found[_AT["lines"]] += 1.0
+            for at, look in zip(_LOOKS_AT, one.looks.tolist(), strict=True):
+                found[at] += look
             if beside["underscores"]:  # words go on over it, here but not elsewhere
                 found, share = count(prompt.text, len(prompt.whole), prompt.examples)
             else:
@@ -156,7 +157,9 @@ class Structure:
             counts.append(found)
             shares.append(share)
             forms.append(_form(found, prompt.text))
-        columns = np.concatenate((np.minimum(1.0, np.log1p(counts) * _INVERSE), shares), axis=1)
+        columns = np.empty((len(forms), len(self.columns)))
+        np.minimum(1.0, np.log1p(counts) * _INVERSE, out=columns[:, : len(_COUNTS)])
+        columns[:, len(_COUNTS) :] = shares
         return Readings(forms, columns, [prompt.covered for prompt in batch.prompts], [""] * len(forms))
 
 

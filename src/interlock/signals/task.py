@@ -43,8 +43,10 @@ class TaskHead:
     def read_all(self, batch: Plain, seen: Mapping[str, Readings]) -> Readings:
         classes = self.weights.classes
         logits = (heads.features_of_all(seen["embedding"], seen["structure"]) @ self.weights.task)[:, 0, :]
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponents / exponents.sum(axis=1, keepdims=True)
-        values = [classes[best] for best in probabilities.argmax(axis=1).tolist()]
-        read = Readings(values, probabilities, probabilities.max(axis=1).tolist(), [""] * len(values))
+        exponents = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+        probabilities = exponents / np.add.reduce(exponents, axis=1, keepdims=True)
+        rows = probabilities.tolist()
+        confidence = [max(row) for row in rows]
+        values = [classes[row.index(most)] for row, most in zip(rows, confidence, strict=True)]
+        read = Readings(values, probabilities, confidence, [""] * len(values))
         return silent(batch, read, 1.0 / len(classes))

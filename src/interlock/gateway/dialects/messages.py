@@ -38,11 +38,10 @@ class Turn(msgspec.Struct):
     content: str | list[Json]
 
 
-class MessagesBody(msgspec.Struct, kw_only=True):
-    """The fields that are looked at."""
+class CountBody(msgspec.Struct, kw_only=True):
+    """The fields that are looked at when only the tokens are counted."""
 
     messages: list[Turn]
-    max_tokens: Tokens
     model: str = "auto"
     system: str | list[Json] | None = None
     stream: bool | None = None
@@ -56,6 +55,12 @@ class MessagesBody(msgspec.Struct, kw_only=True):
     output_config: Json | None = None
     thinking: Json | None = None
     interlock: Extensions | None = None
+
+
+class MessagesBody(CountBody, kw_only=True):
+    """The fields that are looked at."""
+
+    max_tokens: Tokens
 
 
 class Messages:

@@ -1,8 +1,8 @@
 // The learning curve: measured utility of what was served, against what each fixed candidate would have earned.
-import uPlot from "./vendor/uplot.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useState } from "./vendor/hooks.js";
+import { axes, Plot } from "./plot.js";
 import { overall } from "./pool.js";
-import { head, html, money, number, percent, usePolled, waiting } from "./ui.js";
+import { head, html, money, number, percent, Table, usePolled, waiting } from "./ui.js";
 
 const FEWEST = 20; // judged decisions before there is something to see
 const NORMAL = 1.96; // standard errors each side that make a 95% interval
@@ -23,35 +23,21 @@ function verdict(served, best) {
   return served.mean > best.mean ? "more than always" : "less than always";
 }
 
-function draw(box, { until, served, fixed }, shown, colours) {
-  const style = getComputedStyle(document.documentElement);
-  const [quiet, line, accent] = ["--quiet", "--line", "--accent"].map((name) => style.getPropertyValue(name).trim());
-  const axis = { stroke: quiet, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+function draw({ until, served, fixed }, shown, colours) {
   const edge = (sign) => served.mean.map((value, i) => (value === null ? null : value + sign * NORMAL * (served.standard_error[i] ?? 0)));
   const hidden = { width: 0, points: { show: false } };
   const whole = (_, ticks) => ticks.map((tick) => (tick % 1 ? "" : tick));
-  return new uPlot({
-    ...size(box), scales: { x: { time: false } }, legend: { show: false }, cursor: { show: false },
-    axes: [{ ...axis, label: "judged decisions", values: whole }, { ...axis, label: "utility", size: 56 }],
-    bands: [{ series: [3, 2], fill: `${accent}2e` }],
-    series: [{}, { stroke: accent, width: 3, points: { show: false } }, hidden, hidden,
+  return (colour) => ({
+    data: [until, served.mean, edge(-1), edge(1), ...shown.map((name) => fixed[name].mean)],
+    scales: { x: { time: false } },
+    axes: [{ ...axes(colour), label: "judged decisions", values: whole }, { ...axes(colour), label: "utility", size: 56 }],
+    bands: [{ series: [3, 2], fill: `${colour("accent")}2e` }],
+    series: [{}, { stroke: colour("accent"), width: 3, points: { show: false } }, hidden, hidden,
       ...shown.map((name) => ({ stroke: colours[name], width: 1.5, dash: [5, 4], points: { show: false } }))],
-  }, [until, served.mean, edge(-1), edge(1), ...shown.map((name) => fixed[name].mean)], box);
+  });
 }
 
-const size = (box) => ({ width: box.clientWidth, height: Math.max(240, Math.min(420, box.clientWidth * 0.45)) });
-
-function Plot({ curve, shown, colours }) {
-  const box = useRef(null);
-  useEffect(() => {
-    const plot = draw(box.current, curve, shown, colours);
-    const watch = new ResizeObserver(() => plot.setSize(size(box.current)));
-    watch.observe(box.current);
-    return () => { watch.disconnect(); plot.destroy(); };
-  }, [curve, shown.join()]);
-  const label = "Utility of interlock and of fixed candidates over judged decisions; the table below has the numbers";
-  return html`<div ref=${box} class="plot" role="img" aria-label=${label}></div>`;
-}
+const LABEL = "Utility of interlock and of fixed candidates over judged decisions; the table below has the numbers";
 
 const line = (stroke, dash) => html`<svg class="swatch" viewBox="0 0 18 4" aria-hidden="true">
   <path d="M0 2h18" stroke=${stroke} stroke-width="4" stroke-dasharray=${dash} /></svg>`;
@@ -76,13 +62,14 @@ function Learning({ curve, candidates }) {
   const telling = [rows[0], pool.dearest, cheapest].map((row) => row?.name);
   const shown = picked ?? names.filter((name) => telling.includes(name));
   const toggle = (name) => pick(shown.includes(name) ? shown.filter((other) => other !== name) : [...shown, name]);
-  return html`<${Sentence} served=${served} best=${rows[0]} pool=${pool} /><${Plot} curve=${curve} shown=${shown} colours=${colours} />
+  return html`<${Sentence} served=${served} best=${rows[0]} pool=${pool} /><${Plot} build=${draw(curve, shown, colours)}
+    inputs=${[curve, shown.join()]} label=${LABEL} />
     <p class="quiet">Thick line: interlock, with its 95% interval. ${curve.per_point} judged decisions a point; ${curve.method}.</p>
-    <div class="scroll"><table>${head("always", "utility, last third", "mean cost of its answers")}<tbody>
+    <${Table} label="Fixed candidates">${head("always", "utility, last third", "mean cost of its answers")}<tbody>
       <tr class="chosen"><th scope="row">${line("currentColor")} interlock</th><td>${utility(served)}</td><td>${money(pool.cost)}</td></tr>
       ${rows.map((row) => html`<tr key=${row.name}><th scope="row"><label class="check">
         <input type="checkbox" checked=${shown.includes(row.name)} onChange=${() => toggle(row.name)} />${line(colours[row.name], "5 3")} ${row.name}</label></th>
-        <td>${utility(row)}</td><td>${money(costs[row.name])}</td></tr>`)}</tbody></table></div>`;
+        <td>${utility(row)}</td><td>${money(costs[row.name])}</td></tr>`)}</tbody><//>`;
 }
 
 export function Curve() {

@@ -1,7 +1,15 @@
 // One decision opened: guards with reasons, candidates with estimates and probabilities, the runner-up, the cost, the signals.
 import { useEffect, useState } from "./vendor/hooks.js";
 import { Feedback, Scores } from "./feedback.js";
-import { bar, call, head, html, money, number, percent, seconds, waiting } from "./ui.js";
+import { bar, call, head, html, money, number, percent, seconds, Table, waiting } from "./ui.js";
+
+/** The address that opens this decision, for somebody else who may see it. */
+function Share({ id }) {
+  const [said, say] = useState("");
+  const link = `${location.href.split("#")[0]}#/decisions/${encodeURIComponent(id)}`;
+  const copy = () => navigator.clipboard.writeText(link).then(() => say("copied"), () => say(link)); // without TLS there is no clipboard
+  return html`<span class="share"><button type="button" class="small" onClick=${copy}>Copy link</button> <small class="quiet" role="status">${said}</small></span>`;
+}
 
 /** What set the runner-up apart from the chosen one, in a sentence. */
 function runnerUp({ chosen, runner_up: other }) {
@@ -42,8 +50,8 @@ function Candidates({ considered, chosen }) {
   const first = (row) => (row.candidate === chosen ? 2 : row.permitted ? 1 : 0);
   const rows = [...considered].sort((a, b) => first(b) - first(a) || (b.utility ?? -Infinity) - (a.utility ?? -Infinity));
   return html`<section><h3>Candidates</h3><p class="quiet">${ruledOut(considered)} Numbers are what was expected before the answer.</p>
-    <div class="scroll"><table>${head(...columns)}<tbody>${rows.map((row) => html`<${Candidate} key=${row.candidate} row=${row}
-      chosen=${row.candidate === chosen} latency=${latency} columns=${columns.length} />`)}</tbody></table></div></section>`;
+    <${Table} label="Table of candidates">${head(...columns)}<tbody>${rows.map((row) => html`<${Candidate} key=${row.candidate} row=${row}
+      chosen=${row.candidate === chosen} latency=${latency} columns=${columns.length} />`)}</tbody><//></section>`;
 }
 
 const fact = (name, value, more) => html`<li key=${name}><span>${name}</span> <b>${value}</b>${more && html` <small>${more}</small>`}</li>`;
@@ -89,12 +97,14 @@ export function Decision({ id, refresh, judged }) {
     return () => { live = false; };
   }, [id, refresh]);
   if (!found) return waiting(error);
-  const { decision, outcome, feedback, prompt, answer } = found;
+  const { decision, outcome, feedback, prompt, answer, shadow } = found;
   return html`<article class="decision" aria-label=${`Decision ${decision.id}`}>
-    <h2>${decision.chosen ? `Why ${decision.chosen}` : "Refused"}</h2>
+    <header class="row start"><h2>${decision.chosen ? `Why ${decision.chosen}` : "Refused"}</h2><${Share} id=${decision.id} /></header>
     <p>${decision.chosen ? html`Chosen with probability <b>${percent(decision.probability)}</b>. ${runnerUp(decision)}`
         : "No candidate may serve this request; every reason is listed below."}
       ${decision.degraded && html` <span class="tag warn">${decision.degraded}</span>`}</p>
+    ${shadow && html`<p>${shadow.candidate === decision.chosen ? "The shadow policy would have chosen the same."
+      : html`The shadow policy would have chosen <b>${shadow.candidate}</b>, with probability ${percent(shadow.probability)}.`}</p>`}
     <p class="quiet"><code>${decision.id}</code> · snapshot <code>${decision.snapshot}</code> · ${decision.policy}${" "}
       · decided in ${seconds(decision.seconds)}</p>
     <${Candidates} ...${decision} />${decision.chosen && html`<${Carried} outcome=${outcome} considered=${decision.considered} />`}

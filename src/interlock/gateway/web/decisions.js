@@ -1,7 +1,7 @@
 // Decisions as they arrive. Opening one shows all of it.
 import { useState } from "./vendor/hooks.js";
 import { Decision } from "./decision.js";
-import { clock, head, html, money, number, percent, seconds } from "./ui.js";
+import { clock, head, html, money, number, percent, seconds, Table } from "./ui.js";
 
 export function mark(score) {
   if (score === 1) return html`<span class="good">✓ right</span>`;
@@ -12,12 +12,12 @@ export function mark(score) {
 function Rows({ rows, open }) {
   const tasks = rows.some((row) => row.task !== null);
   const columns = ["time", "chosen", "probability", tasks && "task", "cost", "latency", "score"].filter(Boolean);
-  return html`<div class="scroll tall"><table>${head(...columns)}<tbody>${rows.map((row) => html`<tr key=${row.id} class=${open === row.id ? "chosen" : ""}>
+  return html`<${Table} label="List of decisions" kind="tall">${head(...columns)}<tbody>${rows.map((row) => html`<tr key=${row.id} class=${open === row.id ? "chosen" : ""}>
     <td><a href=${`#/decisions/${row.id}`} aria-current=${open === row.id ? "true" : undefined}
       aria-label=${`Open the decision of ${clock(row.at)}`}>${clock(row.at)}</a></td>
     <td>${row.chosen ?? html`<span class="bad">refused</span>`}${row.answered && row.answered !== row.chosen && html` → ${row.answered}`}</td>
     <td>${percent(row.probability)}</td>${tasks && html`<td>${row.task ?? "–"}</td>`}<td>${money(row.cost)}</td>
-    <td>${row.error ? html`<span class="bad">${row.error}</span>` : seconds(row.latency)}</td><td>${mark(row.score)}</td></tr>`)}</tbody></table></div>`;
+    <td>${row.error ? html`<span class="bad">${row.error}</span>` : seconds(row.latency)}</td><td>${mark(row.score)}</td></tr>`)}</tbody><//>`;
 }
 
 export function Decisions({ rows, open, connected }) {

@@ -7,7 +7,7 @@ const AGAIN = 1500; // milliseconds until a lost connection is tried again
 const KINDS = { decision: "decision", refusal: "decision", outcome: "outcome", feedback: "feedback" };
 
 /** {rows: newest decisions first, connected, reload: how the last load of the configuration went, or null}. */
-export function useFeed(allowed) {
+export function useFeed(allowed, operator) {
   const [feed, set] = useState({ rows: [], connected: false, reload: null });
   useEffect(() => {
     if (!allowed) return undefined;
@@ -15,20 +15,20 @@ export function useFeed(allowed) {
     const turn = () => { // a browser has six connections for one host: a tab that nobody sees gives its own back
       control.abort();
       control = new AbortController();
-      if (!document.hidden) follow(control.signal, (change) => set((known) => ({ ...known, ...change(known) })));
+      if (!document.hidden) follow(control.signal, operator, (change) => set((known) => ({ ...known, ...change(known) })));
     };
     turn();
     document.addEventListener("visibilitychange", turn);
     return () => { document.removeEventListener("visibilitychange", turn); control.abort(); };
-  }, [allowed]);
+  }, [allowed, operator]);
   return feed;
 }
 
-async function follow(signal, change) {
+async function follow(signal, operator, change) {
   while (!signal.aborted) {
     try {
       const stream = await open("/v1/events", { signal }); // first: what happens while the ledger is read waits in it
-      const [rows, reload] = await Promise.all([recent(), lastReload()]);
+      const [rows, reload] = await Promise.all([recent(), operator ? lastReload() : null]);
       change(() => ({ rows, reload, connected: true }));
       for await (const { event, data } of events(stream)) change((known) => fold(known, event, JSON.parse(data)));
     } catch { /* the page says that it reconnects */ }
@@ -43,7 +43,7 @@ async function recent() {
   return rows.reverse().reduce((known, { kind, record }) => ({ ...known, ...fold(known, KINDS[kind], record) }), { rows: [] }).rows;
 }
 
-const lastReload = () => call("/v1/config").then(({ reload }) => reload, () => null); // only operators may ask
+const lastReload = () => call("/v1/config").then(({ reload }) => reload);
 
 /** What an event changes. A row's `changes` counts what happened to it since the decision. */
 function fold({ rows }, event, data) {

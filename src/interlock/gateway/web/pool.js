@@ -1,5 +1,5 @@
 // The candidates: who gets the traffic, how they do, what they cost, and whether their breaker is closed.
-import { bar, head, html, money, number, percent, seconds, usePolled, waiting } from "./ui.js";
+import { bar, head, html, money, number, percent, seconds, Table, usePolled, waiting } from "./ui.js";
 
 const weighted = (rows, value, weight) => {
   const known = rows.filter((row) => row[value] !== null && row[weight] > 0);
@@ -47,6 +47,6 @@ export function Pool() {
       <div><dt>mean score of judged answers</dt><dd>${percent(quality)}</dd></div>
       <div><dt>mean cost of an answer</dt><dd>${money(cost)}</dd></div>
       <div><dt>${dearest ? `cheaper than the answers of ${dearest.name}, the dearest` : "cheaper than the dearest"}</dt><dd>${percent(saved)}</dd></div></dl>
-    <div class="scroll"><table>${head("candidate", "share", "quality", "mean cost", "median latency", "tokens", "price per million", "failures", "breaker")}
-      <tbody>${rows.map((row) => html`<${Candidate} key=${row.name} row=${row} most=${dearest?.cost || 1} />`)}</tbody></table></div></section>`;
+    <${Table} label="Table of candidates">${head("candidate", "share", "quality", "mean cost", "median latency", "tokens", "price per million", "failures", "breaker")}
+      <tbody>${rows.map((row) => html`<${Candidate} key=${row.name} row=${row} most=${dearest?.cost || 1} />`)}</tbody><//></section>`;
 }

@@ -1,6 +1,6 @@
 // What runs: the configuration and how its last reload went, the learner and its snapshots.
 import { useState } from "./vendor/hooks.js";
-import { call, clock, head, html, number, usePolled, waiting } from "./ui.js";
+import { call, clock, head, html, number, Table, usePolled, waiting } from "./ui.js";
 
 /** Snapshots that made the recent decisions, newest first. */
 function snapshots(rows) {
@@ -13,11 +13,11 @@ function snapshots(rows) {
 }
 
 function Snapshots({ rows, served, pin }) {
-  return html`<h2>Snapshots of recent decisions</h2><div class="scroll short"><table>${head("version", "from", "until", "decisions", "")}<tbody>
+  return html`<h2>Snapshots of recent decisions</h2><${Table} label="Snapshots" kind="short">${head("version", "from", "until", "decisions", "")}<tbody>
     ${snapshots(rows).map(([version, { first, last, decisions }]) => html`<tr key=${version} class=${version === served ? "chosen" : ""}>
       <th scope="row"><code>${version}</code></th><td>${clock(first)}</td><td>${clock(last)}</td><td>${decisions}</td>
       <td><button type="button" class="small" aria-label=${`Roll back to ${version}`}
-        onClick=${() => pin(version)}>Roll back</button></td></tr>`)}</tbody></table></div>`;
+        onClick=${() => pin(version)}>Roll back</button></td></tr>`)}</tbody><//>`;
 }
 
 function Learner({ rows }) {
@@ -42,17 +42,36 @@ function Learner({ rows }) {
     ${rows.length > 0 && html`<${Snapshots} rows=${rows} served=${learner.served} pin=${pin} />`}`;
 }
 
+/** What the file says otherwise than what serves, and the button that makes it serve. `tried` is told after each press. */
+function File({ file, refused, tried }) {
+  const [found, error, again] = usePolled("/v1/config/diff", 3000);
+  const [said, say] = useState("");
+  if (!file) return html`<p class="quiet">No file to load again: this gateway serves what its environment offers.</p>`;
+  const load = () => call("/admin/reload", {}).then(({ reload: { ok, error } }) => say(ok ? "reloaded, and in force" : `not reloaded: ${error}`), (problem) => say(`not reloaded: ${problem.message}`))
+    .then(() => { again(); tried(); });
+  return html`<section aria-labelledby="file"><h2 id="file">The file</h2><p><code>${file}</code></p>
+    ${!found ? waiting(error) : found.error ? html`<p class="bad">It cannot be served.</p>${found.error !== refused && html`<pre class="error">${found.error}</pre>`}`
+      : found.changes.length ? html`<p>It says otherwise than what serves:</p><${Table} label="Changes">${head("setting", "serves", "file")}<tbody>${found.changes.map((row) =>
+          html`<tr key=${row.path}><th scope="row"><code>${row.path}</code></th><td class="wrap"><del>${shown(row.before)}</del></td>
+            <td class="wrap"><ins>${shown(row.after)}</ins></td></tr>`)}</tbody><//>`
+      : html`<p class="quiet">It says what serves.</p>`}
+    <p><button type="button" class=${found?.changes.length ? "primary" : ""} onClick=${load}>Reload</button> <small class="quiet" role="status">${said}</small></p></section>`;
+}
+
+const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
 function Configuration() {
-  const [config, error] = usePolled("/v1/config", 3000);
+  const [config, error, again] = usePolled("/v1/config", 3000);
   if (!config) return waiting(error);
-  const { settings, hash, reload } = config;
+  const { settings, hash, reload, file } = config;
   const { estimator, objective, exploration } = settings.policy;
   return html`${reload.ok ? html`<p><span class="good">In force</span> since ${clock(reload.at)}.</p>`
       : html`<div role="alert"><b class="bad">Refused at ${clock(reload.at)}; the old one serves on:</b><pre class="error">${reload.error}</pre></div>`}
     <ul class="facts"><li><span>candidates</span> <b>${settings.candidates.length}</b></li>
       ${Object.entries({ estimator, objective, exploration }).map(([part, { kind }]) => html`<li><span>${part}</span> <b>${kind}</b></li>`)}
       <li><span>hash</span> <b>${hash.slice(0, 12)}</b></li></ul>
-    <details><summary>All settings</summary><pre>${JSON.stringify(settings, null, 2)}</pre></details>`;
+    <${File} file=${file} refused=${reload.error} tried=${again} />
+    <details><summary>All settings</summary><pre tabindex="0" aria-label="All settings">${JSON.stringify(settings, null, 2)}</pre></details>`;
 }
 
 export const System = ({ rows }) => html`<div class="columns">

@@ -1,12 +1,27 @@
 // The few things every view needs: htm bound to preact, numbers for people, and calls to the gateway.
 import { h } from "./vendor/preact.js";
-import { useEffect, useState } from "./vendor/hooks.js";
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 
 export const html = htm.bind(h);
 
 /** A table's head row. */
 export const head = (...names) => html`<thead><tr>${names.map((name) => html`<th key=${name} scope="col">${name}</th>`)}</tr></thead>`;
+
+/** A table that may be wider or taller than its place; while it is, the keyboard reaches it to scroll. */
+export function Table({ label, kind = "", children }) {
+  const box = useRef(null);
+  const [over, set] = useState(false);
+  useEffect(() => {
+    const look = () => set(box.current.scrollWidth > box.current.clientWidth || box.current.scrollHeight > box.current.clientHeight);
+    look();
+    const watch = new ResizeObserver(look);
+    watch.observe(box.current);
+    watch.observe(box.current.firstChild);
+    return () => watch.disconnect();
+  }, []);
+  return html`<div ref=${box} class=${`scroll ${kind}`} ...${over && { tabindex: 0, role: "region", "aria-label": label }}><table>${children}</table></div>`;
+}
 
 /** A bar beside a number that says the same. */
 export const bar = (value, of = 1) =>
@@ -17,13 +32,14 @@ export const waiting = (error) => (error ? html`<p class="bad" role="alert">${er
 
 const KEY = "interlock-key";
 export const key = () => sessionStorage.getItem(KEY) || "";
-export const setKey = (value) => sessionStorage.setItem(KEY, value);
+export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY));
 
 /** A response of the gateway. Throws an Error with the gateway's own message, and its status. */
 export async function open(path, { body, signal } = {}) {
   const headers = key() ? { authorization: `Bearer ${key()}` } : {};
   const response = await fetch(path, body === undefined ? { headers, signal }
     : { method: "POST", headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body), signal });
+  if (response.status === 401) dispatchEvent(new Event("signed-out")); // no key, a wrong one, or one that was revoked
   if (!response.ok) throw await failure(response);
   return response;
 }
@@ -82,11 +98,18 @@ export function usePolled(path, every = 2000) {
   return [value, error, () => ask((times) => times + 1)];
 }
 
-const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+export const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 export const number = (value, digits = 2) => (known(value) ? value.toFixed(digits).replace("-", "−") : "–");
 export const percent = (value) => (known(value) ? `${(100 * value).toFixed(value < 0.1 && value > 0 ? 1 : 0)}%` : "–");
-export const seconds = (s) => (!known(s) ? "–" : s < 1 ? `${(s * 1000).toFixed(s < 0.01 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
+export const seconds = (s) => (!known(s) ? "–" : s < 1 ? `${(s * 1000).toFixed(s > 0 && s < 0.01 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
+export const signed = (value, format) => (value > 0 ? "+" : value < 0 ? "−" : "") + format(Math.abs(value));
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+/** A time of day, with its date unless that is today. */
+export const when = (at) => {
+  const date = new Date(at * 1000);
+  return (date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString([], { day: "numeric", month: "short" })} `) + clock(at);
+};
 
 /** USD with two significant digits, however small: pocket answers cost millionths. */
 export function money(usd) {
