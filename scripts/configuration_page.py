@@ -102,6 +102,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "first_byte_timeout_s": "until the answer begins",
             "stall_timeout_s": "between two pieces of an answer",
             "quota_domain": "who share a name share one quota and one account; empty is this provider alone",
+            "link_local": "permit addresses at which clouds keep credentials; else what leads there is refused",
         },
     ),
     (

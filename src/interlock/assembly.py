@@ -234,7 +234,14 @@ def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, st
             between=block.stall_timeout_s,
         )
         base = {"base_url": block.base_url} if block.base_url else {}
-        made = kind(**base, api_key=key, headers=block.headers, ca_file=block.ca_file, limits=limits)
+        made = kind(
+            **base,
+            api_key=key,
+            headers=block.headers,
+            ca_file=block.ca_file,
+            link_local=block.link_local,
+            limits=limits,
+        )
     return made
 
 

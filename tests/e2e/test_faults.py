@@ -190,7 +190,7 @@ def check(ledger: Path, seen: Seen, requests: int, seconds: float, mixed: Any, b
         elif isinstance(row.record, Outcome):
             assert row.decision not in outcomes
             outcomes[row.decision] = row.record
-    assert seen.answers["whole"] + seen.answers["stream"] > requests / 3
+    assert seen.answers["whole"] + seen.answers["stream"] > requests / 5
     assert set(mixed.faults + bad.faults) == set(MIXED)
     assert len(seen.ids) == len(decisions) == requests
     assert set(seen.ids) == set(decisions)

@@ -33,6 +33,7 @@ class ProviderSettings(Part, frozen=True):
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
     quota_domain: str = ""
+    link_local: bool = False
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):

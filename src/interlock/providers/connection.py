@@ -7,7 +7,6 @@ the limit moves further away, and looks again when it fires: a busy connection m
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -31,8 +30,6 @@ class Limits:
         first_byte: from the request until the answer begins.
         between: between two pieces of an answer that has begun.
         idle: how long an unused connection is kept.
-        doubtful: a connection unused for this long may have been closed by the other side; a request that finds it so
-            is sent once more. A loss sooner than that is the provider's failure, and counts as one.
         head: status line and headers.
         body: the whole answer.
     """
@@ -42,7 +39,6 @@ class Limits:
     first_byte: float = 300.0
     between: float = 60.0
     idle: float = 20.0
-    doubtful: float = 1.0
     head: int = 64 * 1024
     body: int = 64 * 1024 * 1024
 
@@ -155,8 +151,6 @@ class Connection(asyncio.Protocol):
         self, limits: Limits, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.free_since = math.inf  # when the last answer was complete
-        self.doubtful = False  # whether the exchange under way began after a long pause
         self._limits, self._on_free, self._on_lost = limits, on_free, on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -170,7 +164,6 @@ class Connection(asyncio.Protocol):
     def begin(self, message: bytes, streaming: bool, deadline: float) -> Response:
         """Send a whole request. A connection that has died meanwhile gives a response that has failed and is stale."""
         response = Response(self, streaming, deadline)
-        self.doubtful = self.loop.time() - self.free_since >= self._limits.doubtful
         if self._transport is None or self._transport.is_closing():
             response.stale = True
             response.fail(Unreachable("the connection was closed"))
@@ -239,7 +232,6 @@ class Connection(asyncio.Protocol):
             if response.received:
                 response.fail(Garbled("the answer was cut off"))
             else:
-                response.stale = self.doubtful
                 response.fail(Unreachable("the connection was closed before the answer began"))
         self._on_lost(self)
 
@@ -284,7 +276,6 @@ class Connection(asyncio.Protocol):
     def _complete(self, keep: bool) -> None:
         response, self._response = self._response, None
         self._draining = False
-        self.free_since = self.loop.time()
         if response is not None:
             response.finish()
         if keep:

@@ -31,6 +31,7 @@ class OpenAI:
         api_key: sent as a bearer token; empty sends none.
         headers: further headers of every request.
         ca_file: trusted certificates instead of the system's.
+        link_local: permit link-local addresses and those of clouds' metadata services.
         limits: sizes, timeouts and the number of connections.
     """
 
@@ -38,10 +39,11 @@ class OpenAI:
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str = ""
+    link_local: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file)
+        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file, link_local=self.link_local)
         key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         fixed = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         self._endpoint = self._client.endpoint("POST", "/chat/completions", {**fixed, **key, **self.headers})
