@@ -80,6 +80,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "policy": "estimator, objective, exploration; see [policy](#policy)",
             "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
+            "privacy": "see [privacy](#privacy)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
@@ -272,6 +273,15 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "share": "retries per call, so 0.1 is one retry in ten calls",
             "floor": "retries that need no traffic",
             "window_s": "in which what was saved is forgotten, and the floor comes back",
+        },
+    ),
+    (
+        "privacy",
+        parts.PrivacySettings,
+        "Reversible masking, request by request. When the detector fails nothing is sent.",
+        {
+            "mask": "kinds of personal data that become placeholders: email, card, iban, phone, id, key",
+            "unmasked": "providers that see the original, such as your own",
         },
     ),
     (

@@ -30,6 +30,7 @@ BELOW: dict[str, set[str]] = {
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
+    "masking": NOUNS | {"providers", "signals"},
     "execution": NOUNS | {"providers", "guards"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
@@ -47,6 +48,7 @@ BELOW: dict[str, set[str]] = {
     | {
         "config",
         "plan",
+        "masking",
         "offered",
         "router",
         "signals",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
-from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
+from .config.settings import CandidateSettings, PolicySettings, PrivacySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
@@ -34,6 +34,7 @@ from .guards import (
 from .learning.learner import Learner
 from .learning.trust import Trust as JudgeTrust
 from .ledger import SqliteLedger
+from .masking import Masking
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
@@ -210,12 +211,18 @@ def board_of(settings: Settings, previous: Plan | None) -> Board:
 
 def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, Provider]:
     """By name; those of `previous` whose settings are the same run on. Raises `ConfigError`, `WeightsError`."""
-    kept = {} if previous is None else previous.executor.providers
+    same = previous is not None and previous.settings.privacy == settings.privacy
+    kept = previous.executor.providers if previous is not None and same else {}
     before = {} if previous is None else previous.settings.providers
     return {
-        name: kept[name] if name in kept and before.get(name) == block else provider_of(name, block)
+        name: kept[name] if name in kept and before.get(name) == block else masked(name, block, settings.privacy)
         for name, block in settings.providers.items()
     }
+
+
+def masked(name: str, block: ProviderSettings, privacy: PrivacySettings) -> Provider:
+    made = provider_of(name, block)
+    return Masking(made, privacy.mask) if privacy.mask and name not in privacy.unmasked else made
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:

@@ -34,6 +34,7 @@ candidates:
   - {{name: b, provider: up, model: b, price: {{in: 1, out: 2}}, capabilities: {{tools: yes, image: yes}}}}
 signals: {{pii: {{}}, keywords: {{}}}}
 execution: {{backoff_s: 0.01}}
+privacy: {{mask: [email]}}
 guards:
   trust: {{signal: pii, allow: [private]}}
   health: {{failures: 100, park_s: 0.01, longest_park_s: 0.01, longest_rest_s: 0.01}}

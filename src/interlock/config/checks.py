@@ -224,6 +224,17 @@ def keys(settings: Settings, document: Document, environment: Mapping[str, str])
         seen[value] = i
 
 
+def privacy(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..signals.pii import KINDS
+
+    for i, kind in enumerate(settings.privacy.mask):
+        known(kind, KINDS, "kind of personal data", document, ("privacy", "mask", i))
+    for i, name in enumerate(settings.privacy.unmasked):
+        known(name, settings.providers, "provider", document, ("privacy", "unmasked", i))
+    if settings.privacy.unmasked and not settings.privacy.mask:
+        raise document.error("it does nothing without privacy.mask", "privacy", "unmasked")
+
+
 ALL: Sequence[Check] = (
     names,
     providers,
@@ -235,6 +246,7 @@ ALL: Sequence[Check] = (
     signals,
     guards,
     rules,
+    privacy,
     keys,
 )
 """In this order, so that later checks may rely on earlier ones."""

@@ -166,6 +166,13 @@ class ExecutionSettings(Part, frozen=True):
     actions: dict[str, str] = {}
 
 
+class PrivacySettings(Part, frozen=True):
+    """Entities of these kinds are replaced before a provider sees them, and restored in its answer."""
+
+    mask: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
+
+
 class LedgerSettings(Part, frozen=True):
     """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
 
@@ -233,6 +240,7 @@ class Settings(Part, frozen=True):
     policy: PolicySettings = PolicySettings()
     shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    privacy: PrivacySettings = PrivacySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     server: ServerSettings = ServerSettings()
