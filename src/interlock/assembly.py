@@ -31,9 +31,10 @@ from .guards import (
     Rules,
     Trust,
 )
-from .learning.learner import Learner
+from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
-from .ledger import SqliteLedger
+from .ledger import Ledger, open_ledger
+from .ledger.database import is_url, located
 from .masking import Masking
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
@@ -54,33 +55,57 @@ UNTRAINED = "none"
 
 def assemble(path: str | None, router: type[R], *, ledger: str | None = None) -> R:
     """A router from a configuration file, or from what the environment offers. Raises `ConfigError`."""
+    settings, because = configured(path)
+    return from_settings(settings, router, ledger=ledger, because=because)
+
+
+def configured(path: str | None) -> tuple[Settings, str]:
+    """The settings of a configuration file, or of what the environment offers, and which it was.
+
+    Raises `ConfigError`.
+    """
     found = Offer(Document.read(Path(path)), path) if path else offer()
     for note in found.notes:
         log.info("%s", note)
-    return from_settings(from_document(found.document), router, ledger=ledger, because=found.because)
+    return from_document(found.document), found.because
 
 
-def from_settings(settings: Settings, router: type[R], *, ledger: str | None = None, because: str = "") -> R:
-    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`."""
+def from_settings(settings: Settings, router: type[R], *, ledger: Ledger | str | None = None, because: str = "") -> R:
+    """A router with its ledger open and its learner folding. Raises `ConfigError`, `LedgerError`.
+
+    `ledger` is one that is open, or the place of another than the configuration's.
+    """
     plan = build_plan(settings, because=because)
     policy = build_policy(settings, plan.reader)
-    book = SqliteLedger(_writable(Path(ledger or settings.ledger.path)), payload=settings.ledger.payload, linger=0.0)
+    book = ledger if isinstance(ledger, Ledger) else ledger_of(settings, ledger)
     try:
         made = router(plan, Served(policy.prepare(), UNTRAINED), book)
-        made.learner = start_learner(settings, policy, made)
+        made.learner = start_learner(settings, policy, made.ledger, made.adopt)
     except BaseException:
         book.close()
         raise
     return made
 
 
-def start_learner(settings: Settings, policy: Policy, router: Router) -> Learner | None:
-    """A learner that folds the router's ledger and hands it new snapshots, unless it is switched off."""
+def ledger_of(settings: Settings, place: str | None = None) -> Ledger:
+    """The ledger of a configuration, or of another place. Raises `ConfigError`, `LedgerError`."""
+    own = settings.ledger
+    where = located(place or own.url or own.path)
+    if not place and own.url and not is_url(where):
+        problem = f"the variable {own.url.removeprefix('env:')} holds no postgresql:// URL"
+        raise ConfigError(problem, path="ledger.url")
+    if is_url(where):
+        return open_ledger(where, payload=own.payload, linger=0.0, spool=Path(own.spool) if own.spool else None)
+    return open_ledger(_writable(Path(where)), payload=own.payload, linger=0.0)
+
+
+def start_learner(settings: Settings, policy: Policy, ledger: Ledger, publish: Publish | None) -> Learner | None:
+    """A learner that folds the ledger and publishes new snapshots, unless it is switched off."""
     if not settings.learner.enabled:
         return None
     own = settings.learner
     trust = trust_of(settings)
-    learner = Learner(router.ledger, policy.clone(), router.adopt, trust=trust, interval=own.interval_s, keep=own.keep)
+    learner = Learner(ledger, policy.clone(), publish, trust=trust, interval=own.interval_s, keep=own.keep)
     return learner.start()
 
 
@@ -226,10 +251,10 @@ def masked(name: str, block: ProviderSettings, privacy: PrivacySettings) -> Prov
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
-    """Raises `ConfigError` when a secret is missing."""
+    """Raises `ConfigError` when a secret is missing, `NotFound` or `WeightsError` where pocket models are."""
     kind: type[Any] = PROVIDERS[block.kind]
     if block.kind == "pocket":
-        made: Provider = kind(path=block.path)
+        made: Provider = kind(models=block.models, path=block.path)
     elif block.kind == "replay":
         made = kind(path=block.path)
     else:

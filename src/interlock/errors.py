@@ -24,6 +24,7 @@
     │   └── Skipped            next candidate: not called, since its breaker is open or the deadline leaves no room
     ├── LedgerError            the operator
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
+    │   ├── LedgerUnreachable  the caller: the same again, later; the operator when it lasts
     │   └── LedgerClosed       nobody: the process is going down
     ├── SnapshotError          the learner: fall back to the last good snapshot
     └── WeightsError           the operator: a weight file is missing, damaged or of another version
@@ -206,6 +207,12 @@ class LedgerCorrupt(LedgerError):
     def __init__(self, problem: str, seq: int) -> None:
         self.seq = seq
         super().__init__(f"row {seq}: {problem}")
+
+
+class LedgerUnreachable(LedgerError):
+    """The database that holds the ledger does not answer."""
+
+    status, code = 503, "ledger_unreachable"
 
 
 class LedgerClosed(LedgerError):

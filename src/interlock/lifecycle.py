@@ -44,15 +44,18 @@ async def _reload(router: Router, settings: Settings) -> None:
             policy = build_policy(settings, plan.reader)
             served = await asyncio.to_thread(_carried_over, before, old, plan, policy.clone())
             if learner is not None:
+                await asyncio.to_thread(router.ledger.head)  # while it cannot be read, no learner could start
                 await asyncio.to_thread(learner.stop)
                 stopped = True
             router.plan, router.served = plan, served
-            router.learner = await asyncio.to_thread(start_learner, settings, policy, router)
+            router.learner = await asyncio.to_thread(start_learner, settings, policy, router.ledger, router.adopt)
         except BaseException:
             if stopped:
                 router.plan, router.served = old, before
                 again = build_policy(old.settings, old.reader)
-                router.learner = await asyncio.to_thread(start_learner, old.settings, again, router)
+                router.learner = await asyncio.to_thread(
+                    start_learner, old.settings, again, router.ledger, router.adopt
+                )
             await close_all(_gone(plan, old))
             raise
         router.leaving = asyncio.create_task(_let_go(router.leaving, old, _gone(old, plan)))

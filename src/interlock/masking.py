@@ -43,6 +43,8 @@ class Masking:
         try:
             table = Table(self.kinds, self.detect, _all_text(call.request))
             request = table.masked(call.request)
+        except Unmasked:
+            raise
         except Exception as error:  # noqa: BLE001 - its text may quote the prompt
             raise Unmasked(f"personal data could not be masked ({type(error).__name__}); nothing was sent") from None
         restorer = Restorer(table.entities)
@@ -71,8 +73,21 @@ class Table:
     placeholders: dict[str, str] = field(default_factory=dict)
 
     def masked(self, request: Request) -> Request:
+        """The request for the provider: as it was if nothing was found, else in chat and with placeholders.
+
+        Raises `Unmasked` for what only the caller's own dialect can say: its events are not understood here.
+        """
         messages = tuple(Message(**self._value(msgspec.structs.asdict(message))) for message in request.messages)
-        return msgspec.structs.replace(request, messages=messages, body=self._value(request.body))
+        body, native = self._value(request.body), request.native
+        if native is not None:
+            self._value(native.body)
+        if not self.entities:
+            return request
+        if native is not None and native.only:
+            raise Unmasked(
+                f"there is personal data beside {'; '.join(native.only)}, which only {native.dialect} can say"
+            )
+        return msgspec.structs.replace(request, messages=messages, body=body, native=None)
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -184,4 +199,4 @@ def _nested(path: Path, text: str) -> Any:
 
 
 def _all_text(request: Request) -> str:
-    return msgspec.json.encode([request.messages, request.body]).decode()
+    return msgspec.json.encode([request.messages, request.body, request.native]).decode()

@@ -25,6 +25,9 @@ HOSTED = Path(__file__).parent / "data" / "hosted.yaml"
 WORTH = 2000.0
 """Default trade: what one USD of pocket tokens weighs against a right answer. One costs USD 0.00001 to 0.0001."""
 
+EMBEDDED = ("nano", "micro", "small")
+"""The models of the embedded pool. `base`, right most often, costs 3.7 times what `small` does and takes 40 MB more."""
+
 NOTABLE = 0.005
 """Share of the bench's prompts for which a pocket candidate must be the best buy to be part of the embedded pool."""
 
@@ -85,7 +88,7 @@ def embedded() -> dict[str, Any]:
     """The pocket pool: every candidate that is the best buy for a notable share of prompts on the calibration split."""
     from .pocket.family import load_family
 
-    family = load_family()
+    family = load_family(names=EMBEDDED)
     chosen = best_buys(list(family.candidates.values()))
     candidates = []
     for known in family.candidates.values():
@@ -107,7 +110,7 @@ def embedded() -> dict[str, Any]:
             }
         )
     return {
-        "providers": {"pocket": {"kind": "pocket"}},
+        "providers": {"pocket": {"kind": "pocket", "models": list(EMBEDDED)}},
         "candidates": candidates,
         "vector": ["tokens", "structure", "task", "difficulty", "embedding"],
         "policy": {

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from .config import Settings
     from .execution import Run
     from .learning.learner import Learner
-    from .ledger import SqliteLedger
+    from .ledger import Ledger
     from .policy import Policy
 
 
 class Router:
     """Routes requests among a plan's candidates. Construct with `Router.from_config`, or from parts in a test."""
 
-    def __init__(self, plan: Plan, served: Served, ledger: SqliteLedger) -> None:
+    def __init__(self, plan: Plan, served: Served, ledger: Ledger) -> None:
         self.plan, self.served, self.ledger = plan, served, ledger
         self.learner: Learner | None = None
         self.failsafe = Failsafe()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from interlock.ledger import SqliteLedger
+from interlock.ledger import Ledger, Place, open_ledger
 from interlock.types import Considered, Decision, Feedback, Message, Outcome, Reason, Request, Signal, Step, Usage
 
 
@@ -19,9 +19,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where a ledger may be made, in either database."""
+    return (
+        request.getfixturevalue("path") if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    )
+
+
 @pytest.fixture
-def ledger(path: Path) -> Iterator[SqliteLedger]:
-    with SqliteLedger(path, payload=True, linger=0.0, checkpoint_every=16) as ledger:
+def ledger(place: Place) -> Iterator[Ledger]:
+    with open_ledger(place, payload=True, linger=0.0, checkpoint_every=16) as ledger:
         yield ledger
 
 
@@ -73,10 +81,10 @@ def make() -> SimpleNamespace:
 
 
 @pytest.fixture
-def fill(make: SimpleNamespace) -> Callable[[SqliteLedger, int], None]:
+def fill(make: SimpleNamespace) -> Callable[[Ledger, int], None]:
     """Write n decisions of two tenants with everything that follows, and a refusal every ten; waits until committed."""
 
-    def fill(ledger: SqliteLedger, n: int) -> None:
+    def fill(ledger: Ledger, n: int) -> None:
         for i in range(n):
             id, tenant = f"il-{i}", ("acme", "umbrella")[i % 2]
             ledger.put(

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import LedgerCorrupt, LedgerError
-from interlock.ledger import Reading, SqliteLedger, verify
+from interlock.ledger import Ledger, Reading, verify
 from interlock.ledger.export import export, import_export, read_export
 
-Fill = Callable[[SqliteLedger, int], None]
+Fill = Callable[[Ledger, int], None]
 
 
 @pytest.fixture
-def exported(ledger: SqliteLedger, fill: Fill) -> list[bytes]:
+def exported(ledger: Ledger, fill: Fill) -> list[bytes]:
     fill(ledger, 20)
     ledger.forget(decision="il-4")
     out = io.BytesIO()
@@ -26,10 +26,10 @@ def exported(ledger: SqliteLedger, fill: Fill) -> list[bytes]:
     return out.getvalue().splitlines(keepends=True)
 
 
-def test_an_export_becomes_the_same_ledger(tmp_path: Path, ledger: SqliteLedger, exported: list[bytes]) -> None:
+def test_an_export_becomes_the_same_ledger(tmp_path: Path, ledger: Ledger, exported: list[bytes]) -> None:
     copy = tmp_path / "copy.db"
     assert import_export(exported, copy) == ledger.seq
-    assert verify(copy).hash == verify(ledger.path).hash
+    assert verify(copy).hash == verify(ledger.place).hash
     reading = Reading(copy)
     assert list(reading.rows()) == list(ledger.rows())
     seqs = [row.seq for row in ledger.rows()]
@@ -64,7 +64,7 @@ def test_any_flipped_byte_of_what_is_hashed_is_located(exported: list[bytes], tm
         assert not (tmp_path / "bad.db").exists()
 
 
-def test_a_cut_export_is_refused(exported: list[bytes], ledger: SqliteLedger) -> None:
+def test_a_cut_export_is_refused(exported: list[bytes], ledger: Ledger) -> None:
     with pytest.raises(LedgerCorrupt, match="should end with row"):
         list(read_export(exported[:-3]))
     with pytest.raises(LedgerCorrupt, match="missing from the export"):
@@ -75,7 +75,7 @@ def test_a_cut_export_is_refused(exported: list[bytes], ledger: SqliteLedger) ->
         list(read_export([]))
 
 
-def test_a_selection_can_be_read_but_not_imported(ledger: SqliteLedger, fill: Fill, tmp_path: Path) -> None:
+def test_a_selection_can_be_read_but_not_imported(ledger: Ledger, fill: Fill, tmp_path: Path) -> None:
     fill(ledger, 10)
     out = io.BytesIO()
     count = export(ledger, out, tenant="acme", kind="decision")

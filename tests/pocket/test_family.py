@@ -82,6 +82,21 @@ def test_chosen_models_bring_their_adapters_and_no_others(weights: Path) -> None
         load_family(weights, ["spek"])
 
 
+def test_files_of_models_that_are_not_wanted_stay_unread(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    shutil.copytree(weights, folder)
+    speck = folder / "speck.safetensors"
+    speck.write_bytes(speck.read_bytes()[:-1] + b"!")
+    assert "tiny-left-t0" in load_family(folder, ["tiny"]).candidates
+    for names in (None, ["speck"]):
+        with pytest.raises(WeightsError, match="refusing to serve it"):
+            load_family(folder, names)
+    for damaged in (b"", b"\xff" * 4096, b"\x10" + bytes(7) + b"{not json at all}"):  # not even its name can be read
+        speck.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"speck\.safetensors"):
+            load_family(folder, ["tiny"])
+
+
 def test_calibration_becomes_the_profile(weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "w"
     shutil.copytree(weights, folder)

@@ -49,6 +49,15 @@ def test_every_stage_starts_from_the_one_before(tmp_path: Path) -> None:
     )
 
 
+def test_a_stage_may_draw_the_batches_of_another(tmp_path: Path) -> None:
+    learning = replace(STILL, lr=1e-2)
+    first = fit_stages(TINY, (Stage("a", learning, CUPS),), tmp_path / "one")
+    same = fit_stages(TINY, (Stage("b", learning, CUPS, batches="a"),), tmp_path / "two")
+    other = fit_stages(TINY, (Stage("b", learning, CUPS),), tmp_path / "three")
+    np.testing.assert_array_equal(tensors(first.model)["head"], tensors(same.model)["head"])
+    assert not np.array_equal(tensors(first.model)["head"], tensors(other.model)["head"])
+
+
 def test_an_interruption_in_the_second_stage_repeats_nothing_of_the_first(tmp_path: Path) -> None:
     learning = replace(STILL, tokens=40 * 2 * 64, lr=1e-2)
     path = (Stage("a", learning, CUPS), Stage("b", learning, CUPS))

@@ -15,18 +15,19 @@ from ..errors import SnapshotError
 from .output import warn
 
 if TYPE_CHECKING:
-    from ..ledger import Reading, SqliteLedger
+    from ..ledger import Ledger, Reading
     from ..plan import Served
     from ..policy import Policy
     from ..router import Router
 
 
 @contextmanager
-def dry_router(config: Path | None, ledger: Path | None) -> Iterator[Router]:
+def dry_router(config: Path | None, ledger: str | None) -> Iterator[Router]:
     """Raises `ConfigError`, and `LedgerError` when there is a ledger that cannot be read."""
     from ..assembly import UNTRAINED, build_plan, build_policy
     from ..config import from_document, load
     from ..ledger import Reading
+    from ..ledger.database import is_url, located
     from ..offered import offer
     from ..plan import Served
     from ..providers import close_all
@@ -34,10 +35,11 @@ def dry_router(config: Path | None, ledger: Path | None) -> Iterator[Router]:
 
     settings = load(config) if config is not None else from_document(offer().document)
     plan = build_plan(settings)
-    policy, path = build_policy(settings, plan.reader), ledger or Path(settings.ledger.path)
+    policy, place = build_policy(settings, plan.reader), located(ledger or settings.ledger.url or settings.ledger.path)
     try:
-        served = _newest(policy, Reading(path)) if path.exists() else Served(policy.prepare(), UNTRAINED)
-        yield Router(plan, served, cast("SqliteLedger", None))  # deciding touches no ledger
+        none = not is_url(place) and not Path(place).exists()
+        served = Served(policy.prepare(), UNTRAINED) if none else _newest(policy, Reading(place))
+        yield Router(plan, served, cast("Ledger", None))  # deciding touches no ledger
     finally:
         asyncio.run(close_all(plan.executor.providers.values()))
 

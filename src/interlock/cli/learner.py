@@ -1,11 +1,11 @@
 """`interlock learner`: what has been learnt, and serving an earlier state of it.
 
-With a running gateway these verbs ask it (--url); with --ledger they work on the file of one that is not running.
+With a running gateway these verbs ask it (--url); with --ledger they work on the ledger itself: a file that
+no gateway writes, or a database.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,12 +15,14 @@ from .remote import URL, call
 
 app = typer.Typer(help="What has been learnt, and serving an earlier state of it.", no_args_is_help=True)
 
-FILE = typer.Option(None, "--ledger", "-l", help="Work on this file instead of asking a gateway.")
+FILE = typer.Option(
+    None, "--ledger", "-l", help="Work on this ledger (a file, or env:NAME) instead of asking a gateway."
+)
 JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
 @app.command()
-def status(url: str = URL, ledger: Path | None = FILE, as_json: bool = JSON) -> None:
+def status(url: str = URL, ledger: str | None = FILE, as_json: bool = JSON) -> None:
     """Show what is served, how far the learner is behind, what it could not learn, and whom it doubts.
 
     Example: [bold]interlock learner status[/bold]
@@ -45,7 +47,7 @@ def rollback(
         help="The snapshot to serve, as in a decision's `snapshot` field or `learner status`."
     ),
     url: str = URL,
-    ledger: Path | None = FILE,
+    ledger: str | None = FILE,
     as_json: bool = JSON,
 ) -> None:
     """Serve an earlier snapshot until `resume`, across restarts. Learning goes on, unserved.
@@ -57,7 +59,7 @@ def rollback(
 
 
 @app.command()
-def resume(url: str = URL, ledger: Path | None = FILE, as_json: bool = JSON) -> None:
+def resume(url: str = URL, ledger: str | None = FILE, as_json: bool = JSON) -> None:
     """Serve the newest snapshot again.
 
     Example: [bold]interlock learner resume[/bold]
@@ -66,23 +68,23 @@ def resume(url: str = URL, ledger: Path | None = FILE, as_json: bool = JSON) -> 
     emit(facts, as_json, lambda: print("serving the newest snapshot"))
 
 
-def _stored(path: Path) -> dict[str, Any]:
+def _stored(place: str) -> dict[str, Any]:
     from ..ledger import Reading
     from ..ledger.snapshots import pinned
 
-    reading = Reading(path)
+    reading = Reading(place)
     snapshots = [version for version, *_ in reading.snapshots()]
     return {"rows": reading.head()[0], "pinned": pinned(reading), "snapshots": snapshots}
 
 
-def _pin(path: Path, action: str, version: str) -> dict[str, Any]:
+def _pin(place: str, action: str, version: str) -> dict[str, Any]:
     import time
 
     from ..errors import NotFound, nearest
-    from ..ledger import Audit, SqliteLedger
+    from ..ledger import Audit, open_ledger
     from ..ledger.snapshots import check, pinned
 
-    with SqliteLedger(path) as book:
+    with open_ledger(place) as book:
         if action == "pin":
             snapshot, known = book.snapshot(version), [name for name, *_ in book.snapshots()]
             if snapshot is None:
@@ -90,7 +92,7 @@ def _pin(path: Path, action: str, version: str) -> dict[str, Any]:
             check(snapshot)
         if action == "pin" or pinned(book):
             book.put(Audit(at=time.time(), action=action, subject=version), durable=True).wait()
-    return _stored(path)
+    return _stored(place)
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at the ledger, verify it, take it elsewhere, forget, fold.", no_args_is_help=True)
 
 LEDGER = typer.Option(
-    Path(".interlock/ledger.db"), "--ledger", "-l", envvar="INTERLOCK_LEDGER", help="The ledger's file."
+    ".interlock/ledger.db",
+    "--ledger",
+    "-l",
+    envvar="INTERLOCK_LEDGER",
+    help="The ledger's file, or env:NAME: the variable that holds a database's URL.",
 )
 HEADS = ("since", "head", "hash", "anchor")
 JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -26,7 +30,7 @@ JSON = typer.Option(False, "--json", help="Print JSON.")
 @app.command()
 def show(
     decision: str | None = typer.Argument(None, help="A decision's id; without one, the latest rows."),
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     last: int = typer.Option(20, "--last", "-n", min=1, help="How many rows."),
     kind: str | None = typer.Option(None, help="Only decision, refusal, outcome, feedback or audit rows."),
     tenant: str | None = typer.Option(None, help="Only what concerns this tenant."),
@@ -48,7 +52,7 @@ def show(
 
 @app.command()
 def verify(
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     recent: bool = typer.Option(False, help="Only the rows since the last checkpoint."),
     anchor: str | None = typer.Option(None, help="SEQ:HASH of a row noted earlier; shows whether the end was cut off."),
     exported: Path | None = typer.Option(None, help="Verify this export instead of a ledger."),
@@ -88,7 +92,7 @@ def verify(
 @app.command()
 def export(
     to: Path = typer.Argument(help="The file to write (JSON Lines); - for standard output."),
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     tenant: str | None = typer.Option(None, help="Only what concerns this tenant (such an export cannot be imported)."),
     kind: str | None = typer.Option(None, help="Only rows of this kind."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON; on standard error when the rows go to - ."),
@@ -115,7 +119,7 @@ def export(
 @app.command("import")
 def import_(
     exported: Path = typer.Argument(help="A whole export.", exists=True, dir_okay=False),
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     as_json: bool = JSON,
 ) -> None:
     """Make a new ledger of an export. Every hash is verified on the way.
@@ -125,8 +129,31 @@ def import_(
     from ..ledger.export import import_export
 
     with progress("importing") as step, exported.open("rb") as lines:
-        count = import_export(lines, ledger, step)
+        count = import_export(lines, Path(ledger), step)
     _counted(count, str(ledger), as_json)
+
+
+@app.command()
+def migrate(
+    source: str = typer.Argument(help="A ledger's file, or env:NAME for a database's URL."),
+    target: str = typer.Argument(help="The same; made when there is none."),
+    as_json: bool = JSON,
+) -> None:
+    """Take a ledger from a file to a PostgreSQL database or back. The target's whole chain is verified in the end.
+
+    What broke off, or what came meanwhile, is brought by running it again.
+
+    Example: [bold]interlock ledger migrate .interlock/ledger.db env:DATABASE_URL[/bold]
+    """
+    from ..ledger.migrate import migrate as bring
+
+    with progress("migrating") as step:
+        done = bring(source, target, step)
+
+    def say() -> None:
+        print(f"{done.copied} rows brought, {done.rows} verified\nanchor: {done.head}:{done.hash}")
+
+    emit(done, as_json, say)
 
 
 def _counted(count: int, to: str, as_json: bool) -> None:
@@ -143,7 +170,7 @@ def _counted(count: int, to: str, as_json: bool) -> None:
 def forget(
     tenant: str | None = typer.Option(None, help="Erase everything attached to this tenant's rows."),
     decision: str | None = typer.Option(None, help="Erase everything attached to this decision."),
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
     as_json: bool = JSON,
 ) -> None:
@@ -151,14 +178,14 @@ def forget(
 
     Example: [bold]interlock ledger forget --tenant acme[/bold]
     """
-    from ..ledger import SqliteLedger
+    from ..ledger import open_ledger
 
     if (tenant is None) == (decision is None):
         raise typer.BadParameter("name either --tenant or --decision")
     subject = f"tenant {tenant!r}" if tenant is not None else f"decision {decision!r}"
     if not yes:
         typer.confirm(f"Erase what is attached to {subject} for good?", abort=True)
-    with SqliteLedger(ledger) as book:
+    with open_ledger(ledger) as book:
         erasure = book.forget(tenant=tenant, decision=decision)
     erased = ", ".join(f"{count} {name}" for name, count in erasure.attachments.items()) or "nothing was left"
     emit(erasure, as_json, lambda: print(f"erased of {subject}: {erased}; {len(erasure.snapshots)} snapshots dropped"))
@@ -166,7 +193,7 @@ def forget(
 
 @app.command()
 def fold(
-    ledger: Path = LEDGER,
+    ledger: str = LEDGER,
     config: Path | None = typer.Option(
         None, "--config", "-c", help="Whose policy; default: what the environment offers."
     ),

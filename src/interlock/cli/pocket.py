@@ -144,6 +144,7 @@ def train(
     out: Path = typer.Option(Path(".cache/pocket"), help="Folder of weight files; runs are kept in its runs/."),
     seed: int = typer.Option(0, min=0, help="Of weights and data."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1: the code is the same."),
+    workers: int = typer.Option(0, min=0, help="Processes that make batches ahead, for a GPU not to wait; 0 is none."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Train a model or a specialist by its recipe; the same command again continues an interrupted run.
@@ -159,8 +160,9 @@ def train(
     with _progress(f"training {name}") as progress:
         steps = steps_of(name)
         digest = train_member(
-            name, out / "runs", out, seed=seed, device=device, report=lambda step, loss: progress(step, steps)
-        )
+            name, out / "runs", out, seed=seed, device=device, workers=workers,
+            report=lambda step, loss: progress(step, steps),
+        )  # fmt: skip
     path = out / f"{name}.safetensors"
     emit({"path": str(path), "sha256": digest}, as_json, lambda: print(f"{path}  sha256 {digest}"))
 

@@ -19,7 +19,9 @@ UNTRIED = 0.05
 
 
 def replay(
-    ledger: Path = typer.Argument(help="The ledger file; it may be in use by a running gateway."),
+    ledger: str = typer.Argument(
+        help="The ledger's file, or env:NAME for a database's URL; a gateway may be using it."
+    ),
     policy: Path | None = typer.Option(
         None, "--policy", "-p", help="interlock.yaml of the other policy; default: what the environment offers."
     ),

@@ -16,8 +16,8 @@ def route(
     config: Path | None = typer.Option(
         None, "--config", "-c", help="interlock.yaml; default: what the environment offers."
     ),
-    ledger: Path | None = typer.Option(
-        None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."
+    ledger: str | None = typer.Option(
+        None, help="Ledger file; default: the configuration's ledger, else .interlock/ledger.db."
     ),
     explain: bool = typer.Option(
         False, "--explain", help="Decide only: show the table, call no model, record nothing."
@@ -61,7 +61,7 @@ def route(
     from ..assembly import assemble
 
     path = str(config) if config else None
-    with sync.Router(assemble(path, router.Router, ledger=str(ledger) if ledger else None)) as live:
+    with sync.Router(assemble(path, router.Router, ledger=ledger)) as live:
         answer = live.route(request)
     document = {"text": answer.text, "decision": decision_document(answer.decision), "outcome": answer.outcome}
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..router import Router
+    from ..config import Settings
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -23,9 +23,10 @@ def serve(
     config: Path | None = typer.Option(
         None, "--config", "-c", help="interlock.yaml; default: what the environment offers."
     ),
-    ledger: Path | None = typer.Option(
-        None, help="Ledger file; default: the configuration's, else .interlock/ledger.db."
+    ledger: str | None = typer.Option(
+        None, help="Ledger file; default: the configuration's ledger, else .interlock/ledger.db."
     ),
+    workers: int = typer.Option(1, min=1, help="Processes that share the port, the ledger and one learner."),
     log_level: str = typer.Option("warning", help=f"One of {', '.join(LEVELS)}."),
     as_json: bool = typer.Option(False, "--json", help="Print the start banner as one line of JSON."),
 ) -> None:
@@ -42,47 +43,51 @@ def serve(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from ..assembly import assemble
-    from ..gateway import listen, serving
+    from ..gateway import listen, serving, standing
+    from ..offered import HERE
     from ..router import Router
 
     if log_level not in LEVELS:
         raise typer.BadParameter(f"one of {', '.join(LEVELS)}, not {log_level!r}", param_hint="--log-level")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console = Console(highlight=False)
-    with console.status("starting ..."):
-        router = assemble(str(config) if config else None, Router, ledger=str(ledger) if ledger else None)
-        own = router.plan.settings.server
-        socket = listen(own.host if host is None else host, own.port if port is None else port)
+    path = str(config) if config else None
+    watched = config or (HERE if HERE.exists() else None)
 
-    def ready(url: str) -> None:
+    def ready(url: str, settings: Settings, because: str, first: dict[str, Any]) -> None:
+        known = facts(url, settings, because, first) | ({"workers": workers} if workers > 1 else {})
         if as_json:
             import msgspec
 
-            print(msgspec.json.encode(facts(router, url)).decode(), flush=True)
+            print(msgspec.json.encode(known).decode(), flush=True)
         else:
-            console.print(banner(router, url), soft_wrap=True)  # a command to copy must stay on one line
+            console.print(banner(known), soft_wrap=True)  # a command to copy must stay on one line
 
-    watched = config or (Path("interlock.yaml") if router.plan.because.startswith("interlock.yaml") else None)
-    serving(router, socket, watched, ready)
+    if workers > 1:
+        from ..gateway.workers import supervise
+
+        supervise(workers, host, port, path, ledger, watched, log_level, ready)
+        return
+    with console.status("starting ..."):
+        router = assemble(path, Router, ledger=ledger)
+        plan, own = router.plan, router.plan.settings.server
+        socket = listen(own.host if host is None else host, own.port if port is None else port)
+    serving(router, socket, watched, lambda url: ready(url, plan.settings, plan.because, standing(router)))
 
 
-def facts(router: Router, url: str) -> dict[str, Any]:
+def facts(url: str, settings: Settings, because: str, first: dict[str, Any]) -> dict[str, Any]:
     """What a person or a script wants to know of a gateway that has just started."""
-    plan = router.plan
     return {
         "url": url,
-        "because": plan.because,
-        "models": list(plan.settings.models),
-        "candidates": [candidate.name for candidate in plan.candidates],
-        "policy": router.served.policy.name,
-        "snapshot": router.served.snapshot,
-        "ledger": str(router.ledger.path),
-        "keys": len(plan.settings.server.keys),
-        "pocket": [name for name, provider in plan.settings.providers.items() if provider.kind == "pocket"],
+        "because": because,
+        "models": list(settings.models),
+        **first,
+        "keys": len(settings.server.keys),
+        "pocket": [name for name, provider in settings.providers.items() if provider.kind == "pocket"],
     }
 
 
-def banner(router: Router, url: str) -> RenderableType:
+def banner(known: dict[str, Any]) -> RenderableType:
     """The same for a person, with a first request to copy."""
     from rich.console import Group
     from rich.markup import escape
@@ -90,7 +95,7 @@ def banner(router: Router, url: str) -> RenderableType:
 
     from .. import __version__
 
-    known = facts(router, url)
+    url = known["url"]
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]page[/]", f"[bold cyan]{url}[/]")
     table.add_row("api", f"{url}/v1   models: {', '.join(known['models'])}, or one candidate by name")

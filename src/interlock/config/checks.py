@@ -82,6 +82,10 @@ def candidates(settings: Settings, document: Document, _: Mapping[str, str]) -> 
     for i, candidate in enumerate(settings.candidates):
         place = ("candidates", i)
         known(candidate.provider, settings.providers, "provider", document, (*place, "provider"))
+        loaded = settings.providers[candidate.provider].models
+        if loaded and not candidate.model.startswith(tuple(f"{model}-" for model in loaded)):
+            problem = f"{candidate.model!r} is none of what provider {candidate.provider!r} loads, {', '.join(loaded)}"
+            raise document.error(problem, *place, "model")
         for capability, answer in candidate.capabilities.items():
             if isinstance(answer, str) and answer not in ANSWERS:
                 problem = f"a capability is yes, no or unknown, not {answer!r}; {nearest(answer, ANSWERS)}"
@@ -235,6 +239,17 @@ def privacy(settings: Settings, document: Document, _: Mapping[str, str]) -> Non
         raise document.error("it does nothing without privacy.mask", "privacy", "unmasked")
 
 
+def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    own, given = settings.ledger, document.data.get("ledger", {})
+    if own.url and "path" in given:
+        raise document.error("a ledger is in one place; leave out `path` or `url`", "ledger", "path")
+    if "spool" in given and not own.url:
+        problem = "it does nothing for a ledger in a file; it is where rows wait for the database of `url`"
+        raise document.error(problem, "ledger", "spool")
+    if own.url:
+        secret(own.url, document, ("ledger", "url"), environment)
+
+
 ALL: Sequence[Check] = (
     names,
     providers,
@@ -248,6 +263,7 @@ ALL: Sequence[Check] = (
     rules,
     privacy,
     keys,
+    ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""
 

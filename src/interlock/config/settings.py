@@ -20,7 +20,8 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ProviderSettings(Part, frozen=True):
-    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`."""
+    """Somewhere answers come from. `kind` is openai, anthropic, pocket or replay; `api_key` is `env:NAME`; `models`
+    are the pocket models to load, all that ship where none is named."""
 
     kind: str
     base_url: str = ""
@@ -28,6 +29,7 @@ class ProviderSettings(Part, frozen=True):
     headers: dict[str, str] = {}
     ca_file: str = ""
     path: str = ""
+    models: tuple[str, ...] = ()
     max_connections: Count = 64
     connect_timeout_s: Positive = 5.0
     first_byte_timeout_s: Positive = 300.0
@@ -174,9 +176,15 @@ class PrivacySettings(Part, frozen=True):
 
 
 class LedgerSettings(Part, frozen=True):
-    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for."""
+    """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
+
+    The ledger is the SQLite file `path`, or, for several gateways, the PostgreSQL database whose URL is in the variable
+    that `url` names (`env:NAME`). In the folder `spool` rows wait while that database does not answer; empty for none.
+    """
 
     path: str = ".interlock/ledger.db"
+    url: str = ""
+    spool: str = ".interlock/spool"
     payload: bool = False
 
 

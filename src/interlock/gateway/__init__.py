@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .serve import listen, serving
+from .serve import listen, serving, standing
 
-__all__ = ["listen", "serving"]
+__all__ = ["listen", "serving", "standing"]

@@ -218,12 +218,14 @@ async def healthz(service: Service, request: Request) -> Any:
 async def readyz(service: Service, request: Request) -> Any:
     """Whether requests should come here: not before the start, not while draining, not when the ledger cannot write."""
     problems = service.problems()
-    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+    degraded = service.router.ledger.degraded
+    document = {"ready": not problems, "problems": problems} | ({"degraded": degraded} if degraded else {})
+    return JSONResponse(document, 503 if problems else 200)
 
 
 async def metrics(service: Service, request: Request) -> Any:
     """Prometheus text."""
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def describe(service: Service, request: Request) -> Any:

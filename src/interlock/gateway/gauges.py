@@ -44,6 +44,9 @@ class Gauges(Collector):
         tasks = GaugeMetricFamily("interlock_tasks", "Tasks of the event loop.")
         tasks.add_metric((), len(asyncio.all_tasks()))
         yield tasks
+        spooled = GaugeMetricFamily("interlock_ledger_spooled", "Rows on this machine that wait for the database.")
+        spooled.add_metric((), service.router.ledger.spooled)
+        yield spooled
         yield self._snapshot()
         yield self._failures()
         listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")

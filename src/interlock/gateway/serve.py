@@ -6,21 +6,27 @@ import ctypes
 import gc
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..router import Router
+    from .service import Background
 
 BACKLOG = 2048
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises `ConfigError` when the address cannot be had."""
+def listen(host: str, port: int, shared: bool = False, takes: bool = True) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `ConfigError` when the address cannot be had.
+
+    Several processes may listen on a `shared` port. One that `takes` nothing only holds the address.
+    """
+    if shared and not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigError("this system cannot share a port among workers; use one", path="server")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -28,8 +34,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
-            listener.listen(BACKLOG)
+            if takes:
+                listener.listen(BACKLOG)
         except OSError:
             listener.close()
             raise
@@ -39,10 +48,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serving(router: Router, listener: socket.socket, watched: Path | None, ready: Callable[[str], None]) -> None:
+def serving(
+    router: Router,
+    listener: socket.socket,
+    watched: Path | None,
+    ready: Callable[[str], None],
+    background: Sequence[Background] = (),
+    worker: tuple[int, Mapping[int, Path]] | None = None,
+) -> None:
     """Serve until interrupted, then let open answers finish. `ready` is called with the URL once requests are answered.
 
-    `watched` is the configuration file to reload when it changes. The router is closed at the end.
+    `watched` is the configuration file to reload when it changes. The router is closed at the end. A `worker`
+    has a number, and the sockets of all workers' metrics.
     """
     from .front import front
     from .protocol import HttpLimits
@@ -51,8 +68,8 @@ def serving(router: Router, listener: socket.socket, watched: Path | None, ready
     from .service import Service
 
     own = router.plan.settings.server
-    background = [watching(watched, own.reload_every_s)] if watched is not None else []
-    service = Service(router, front(router.plan.settings, router.plan.candidates), background)
+    watch = [watching(watched, own.reload_every_s)] if watched is not None else []
+    service = Service(router, front(router.plan.settings, router.plan.candidates), [*watch, *background], worker)
     service.watched = watched
     server = build(
         service,
@@ -65,6 +82,16 @@ def serving(router: Router, listener: socket.socket, watched: Path | None, ready
     )
     settle_memory()
     server.run(sockets=[listener])
+
+
+def standing(router: Router) -> dict[str, Any]:
+    """What a gateway has that its settings do not say."""
+    return {
+        "candidates": [candidate.name for candidate in router.plan.candidates],
+        "policy": router.served.policy.name,
+        "snapshot": router.served.snapshot,
+        "ledger": router.ledger.name,
+    }
 
 
 def settle_memory() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, Self, TypeVar, cast
 
 from ..errors import NotFound
 from ..learning.learner import Learner
-from ..ledger import Record, SqliteLedger
+from ..ledger import Ledger, Record
 from ..router import Router
 from ..types import Decision, Feedback, Outcome
 from . import explain
+from .exposition import gathered
 from .front import Front
 from .gauges import Gauges
 from .history import WINDOW, History
@@ -46,11 +47,17 @@ class Reload:
 class Service:
     """One gateway. Use as an async context manager around the time in which it serves; it closes the router.
 
-    `background` are coroutines that run beside it for that time.
+    `background` are coroutines that run beside it for that time. A `worker` has a number and the sockets of all.
     """
 
-    def __init__(self, router: Router, front: Front, background: Sequence[Background] = ()) -> None:
-        self.router, self.front = router, front
+    def __init__(
+        self,
+        router: Router,
+        front: Front,
+        background: Sequence[Background] = (),
+        worker: tuple[int, Mapping[int, Path]] | None = None,
+    ) -> None:
+        self.router, self.front, self._worker = router, front, worker
         self.metrics, self.hub = Metrics(), Hub()
         kept = router.plan.settings.responses
         self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
@@ -81,7 +88,7 @@ class Service:
         return self.router.learner
 
     async def __aenter__(self) -> Self:
-        self.router.ledger = cast(SqliteLedger, Tap(self.router.ledger, self._hear))
+        self.router.ledger = cast(Ledger, Tap(self.router.ledger, self._hear))
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         self._problem = ""
         return self
@@ -102,6 +109,11 @@ class Service:
         """Why requests should go elsewhere; empty when ready."""
         trouble = self.router.ledger.trouble
         return [text for text in (self._problem, trouble and f"the ledger cannot write: {trouble}") if text]
+
+    async def exposition(self) -> bytes:
+        """The metrics, of all workers if there are several."""
+        own = self.metrics.text()
+        return own if self._worker is None else await gathered(own, *self._worker)
 
     def breakers(self) -> dict[str, dict[str, Any]]:
         """Each candidate's circuit: its state, how long it asked to rest (seconds), and its last error."""

@@ -22,7 +22,7 @@ from ..config.settings import PolicySettings
 from ..errors import InterlockError
 from ..exploration import sample
 from ..learning.shadow import Shadow
-from ..ledger import Reading
+from ..ledger import Place, Reading
 from ..plan import Plan
 from ..policy import Policy
 from ..types import Array
@@ -66,7 +66,7 @@ def _listed(past: Past, chances: Any) -> Array | None:
     return None if chances is None else np.array([chances.get(name, 0.0) for name in past.names])
 
 
-def second(plan: Plan, path: Any) -> Second | None:
+def second(plan: Plan, place: Place) -> Second | None:
     """The shadow that a plan configures, learning already if it has to. Raises `LedgerError`."""
     wanted = plan.settings.shadow_policy
     if wanted is None:
@@ -74,7 +74,7 @@ def second(plan: Plan, path: Any) -> Second | None:
     policy = build_policy(plan.settings, plan.reader, wanted)
     if shares_estimates(wanted, plan.settings.policy):
         return Second(policy, wanted)
-    own = Shadow(Reading(path), policy, plan.candidates, trust_of(plan.settings), WINDOW)
+    own = Shadow(Reading(place), policy, plan.candidates, trust_of(plan.settings), WINDOW)
     return Second(policy, wanted, own.start())
 
 
@@ -96,7 +96,7 @@ async def shadowing(service: Service) -> None:
                     if old is not None:
                         await asyncio.to_thread(old.stop)
                     try:
-                        service.second = await asyncio.to_thread(second, plan, service.router.ledger.path)
+                        service.second = await asyncio.to_thread(second, plan, service.router.ledger.place)
                     except InterlockError as error:
                         logger.error("the shadow policy cannot begin: %s", error)
             await asyncio.sleep(LOOK_EVERY)

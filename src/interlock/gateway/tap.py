@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ledger import Record, SqliteLedger, Ticket
+from ..ledger import Ledger, Record, Ticket
 
 
 class Tap:
@@ -17,7 +17,7 @@ class Tap:
     A committed record is heard once it is durable. What `hear` raises reaches whoever records: it must not raise.
     """
 
-    def __init__(self, ledger: SqliteLedger, hear: Callable[[Record], None]) -> None:
+    def __init__(self, ledger: Ledger, hear: Callable[[Record], None]) -> None:
         self.ledger, self._hear = ledger, hear
 
     def put(self, record: Record, *rest: Any, **more: Any) -> Ticket:

@@ -46,24 +46,22 @@ def ready(url: str) -> bool:
 
 @contextlib.contextmanager
 def gateway(
-    folder: Path, *arguments: str, env: dict[str, str] | None = None, patience: float = 60.0
+    folder: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    patience: float = 60.0,
+    ledger: str | None = "ledger.db",
 ) -> Iterator[Gateway]:
-    """`interlock serve` on a free port with a ledger in `folder`. Raises RuntimeError, with its log, if it fails."""
+    """`interlock serve` on a free port, its `ledger` a file in `folder`, or with None the configuration's.
+
+    Raises RuntimeError, with its log, if it fails.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     address, log = f"127.0.0.1:{free_port()}", folder / "serve.log"
     host, port = address.split(":")
-    command = [
-        sys.executable,
-        "-m",
-        "interlock",
-        "serve",
-        "--host",
-        host,
-        "--port",
-        port,
-        "--ledger",
-        str(folder / "ledger.db"),
-    ]
+    command = [sys.executable, "-m", "interlock", "serve", "--host", host, "--port", port]
+    if ledger is not None:
+        command += ["--ledger", str(folder / ledger)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}

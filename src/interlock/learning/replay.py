@@ -97,7 +97,7 @@ def read_history(reading: Reading, trust: Trust = Trust(), since: float = -math.
                 past.append(found)
     if not past:
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it has no decisions there"
-        raise Unanswerable(f"{reading.path}: nothing can be replayed: {why}")
+        raise Unanswerable(f"{reading.name}: nothing can be replayed: {why}")
     return History(tuple(past), left_out)
 
 

@@ -87,7 +87,7 @@ def _stored(reading: Reading, version: str) -> Stored:
     stored = reading.snapshot(version)
     if stored is None:
         known = [name for name, *_ in reading.snapshots()]
-        raise SnapshotError(f"snapshot {version!r} is not stored in {reading.path}; {nearest(version, known)}")
+        raise SnapshotError(f"snapshot {version!r} is not stored in {reading.name}; {nearest(version, known)}")
     return stored
 
 

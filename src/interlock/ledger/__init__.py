@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
-from ..types import Request
+from .database import Place, is_url, located
+from .queued import Ledger
 from .reading import Case, Reading, Row, Stored
 from .records import Audit, Record
 from .sqlite import SqliteLedger
@@ -15,6 +17,7 @@ __all__ = [
     "Audit",
     "Case",
     "Ledger",
+    "Place",
     "Reading",
     "Record",
     "Report",
@@ -22,27 +25,19 @@ __all__ = [
     "SqliteLedger",
     "Stored",
     "Ticket",
+    "open_ledger",
     "verify",
 ]
 
 
-class Ledger(Protocol):
-    """What the pipeline needs of a ledger."""
+def open_ledger(place: Place, *, spool: Path | None = None, **options: Any) -> Ledger:
+    """The ledger at `place` (see database.py), to write. `spool` is PostgreSQL's, other options those of `Ledger`.
 
-    def put(
-        self, record: Record, request: Request | None = None, *, answer: str | None = None, durable: bool = False
-    ) -> Ticket:
-        """Queue a record without waiting. Raises Busy, LedgerClosed."""
-        ...
+    Raises LedgerError; ConfigError when the place is a URL and asyncpg is not installed.
+    """
+    place = located(place)
+    if is_url(place):
+        from .postgres import PostgresLedger
 
-    async def commit(self, record: Record) -> int:
-        """Append a record and return its seq once it is durable. Raises Busy, LedgerClosed, LedgerError."""
-        ...
-
-    async def knows(self, decision: str) -> bool: ...
-
-    async def explain(self, decision: str) -> Case:
-        """The decision with its outcome and feedback. Raises NotFound."""
-        ...
-
-    def close(self) -> None: ...
+        return PostgresLedger(str(place), spool=spool, **options)
+    return SqliteLedger(place, **options)

@@ -9,20 +9,27 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from ..errors import LedgerError
 from .chain import GENESIS, checkpoint_mark, row_hash
-from .reading import explaining
+from .database import Query
+from .erase import Erasure, erase
+from .reading import Stored
 from .records import Entry
-from .store import open_writer
+from .snapshots import replace
+from .store import explaining, open_writer
 
 CHUNK = 256  # rows in the largest statement; 8 columns each stay far below SQLite's 32766 parameters
 
 
-class Appender:
-    """The one writing connection and the head of the chain. Not thread-safe: one thread at a time."""
+class SqliteAppender:
+    """The one writing connection and the head of the chain: a `database.Appender` for one thread at a time."""
+
+    degraded, spooled = "", 0
 
     def __init__(self, path: Path, checkpoint_every: int = 1024, busy_seconds: float = 5.0) -> None:
         self.path, self._every = path, checkpoint_every
@@ -38,7 +45,7 @@ class Appender:
         self,
         entries: Sequence[Entry],
         durable: bool = False,
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        also: Callable[[Query], None] | None = None,
     ) -> range:
         """The seqs given to the entries, once committed; `also` runs in the same transaction, after them.
 
@@ -55,7 +62,7 @@ class Appender:
                 _insert(self.connection, "attachments", attached)
                 _insert(self.connection, "checkpoints", checkpoints)
                 if also is not None:
-                    also(self.connection)
+                    also(self.query)
                 self.connection.execute("COMMIT")
             except BaseException:
                 if self.connection.in_transaction:
@@ -65,12 +72,30 @@ class Appender:
             self.head, self._mark = (rows[-1][0], rows[-1][-1]), mark
         return range(first, first + len(rows))
 
-    def truncate_wal(self) -> bool:
-        """Fold the write-ahead log into the file and empty it. False when a reader still needs it."""
+    def query(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with explaining(self.path):
+            return self.connection.execute(query, parameters).fetchall()
+
+    def keep_snapshot(self, snapshot: Stored, keep: int, pinned: Sequence[str]) -> None:
+        self.append((), also=partial(replace, snapshot=snapshot, keep=keep, pinned=pinned))
+
+    def erase(self, *, tenant: str | None, decision: str | None) -> Erasure:
+        return erase(self, tenant=tenant, decision=decision)
+
+    def tend(self) -> None:
+        """Nothing is ever due."""
+
+    def scrub(self) -> bool:
+        """Fold the write-ahead log, which may hold what was deleted, into the file and empty it.
+
+        False when a reader still needs it.
+        """
         with explaining(self.path):
             return not self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def close(self) -> None:
+        with suppress(LedgerError):
+            self.scrub()
         self.connection.close()
 
     def _link(self, entries: Sequence[Entry]) -> tuple[list[Any], list[Any], list[Any], bytes]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from ..errors import LedgerCorrupt, LedgerError
-from .append import Appender
+from .append import SqliteAppender
 from .chain import GENESIS, attachment_digest, row_hash
 from .reading import Reading, Row
 from .records import Attachment, Entry, decode, document
@@ -67,9 +67,9 @@ def export(
     count = 0
     rows = reading.rows(kind=kind, tenant=tenant, until=head)
     while page := list(islice(rows, PAGE)):
-        beside = _beside(reading, [row.seq for row in page])
+        kept = beside(reading, [row.seq for row in page])
         for row in page:
-            out.write(msgspec.json.encode(_line(row, beside.get(row.seq, {}))) + b"\n")
+            out.write(msgspec.json.encode(_line(row, kept.get(row.seq, {}))) + b"\n")
         count += len(page)
         if progress is not None:
             progress(page[-1].seq, head)
@@ -114,7 +114,7 @@ def import_export(lines: Iterable[bytes], path: Path, progress: Progress | None 
     _remove(partial)
     try:
         with WriterLock(partial):
-            appender = Appender(partial)
+            appender = SqliteAppender(partial)
             try:
                 source = read_export(lines, progress)
                 while page := list(islice(source, PAGE)):
@@ -122,7 +122,6 @@ def import_export(lines: Iterable[bytes], path: Path, progress: Progress | None 
                     if appender.head != (page[-1].seq, page[-1].hash):
                         raise LedgerCorrupt("it does not hash as exported", page[0].seq)
                 count = appender.head[0]
-                appender.truncate_wal()
             finally:
                 appender.close()
             verify(partial)
@@ -160,7 +159,8 @@ def _verified(line: Line, seq: int, prev: bytes) -> bytes:
     return line.hash
 
 
-def _beside(reading: Reading, seqs: list[int]) -> dict[int, dict[str, Kept]]:
+def beside(reading: Reading, seqs: list[int]) -> dict[int, dict[str, Kept]]:
+    """The attachments, with their salts, of a page of rows in order: seq -> name -> attachment."""
     found: dict[int, dict[str, Kept]] = {}
     query = "SELECT seq, name, salt, blob FROM attachments WHERE seq BETWEEN ? AND ?"
     wanted = set(seqs)

@@ -1,24 +1,20 @@
 """Reading a ledger: rows in order, one decision with all that followed, the latest, and counts.
 
-A reader never blocks the writer nor the other way round (WAL). Long reads go page by page, each its own transaction, so
-they do not keep the write-ahead log from being folded back into the file.
+A reader never blocks a writer nor the other way round. Long reads go page by page, each its own transaction, so they do
+not keep SQLite's write-ahead log from being folded back into the file, or PostgreSQL's dead rows from being removed.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..errors import LedgerError, NotFound, nearest
 from ..types import Decision, Feedback, Outcome
+from .database import Place, located, open_database
 from .records import KINDS, Record, decode
-from .store import explained, open_reader
 
 PAGE = 1000  # rows
 FEW = 200  # parameters in one IN (...)
@@ -70,21 +66,23 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Reading:
-    """Read access to the ledger at `path`. Usable from any thread; raises LedgerError."""
+    """Read access to the ledger at `place` (see database.py). Usable from any thread; raises LedgerError."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._connection = open_reader(self.path)
-        self._lock = threading.Lock()
+    def __init__(self, place: Place) -> None:
+        self.place = located(place)
+        self._database = open_database(self.place)
+
+    @property
+    def name(self) -> str:
+        """Where the ledger is, in a form that may be printed."""
+        return self._database.name
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query, under the lock, with SQLite's errors explained."""
-        with self._lock, explaining(self.path):
-            return self._connection.execute(query, parameters).fetchall()
+        """All rows of a query, with the database's errors explained."""
+        return self._database.fetch(query, parameters)
 
     def rows(
         self,
@@ -185,14 +183,13 @@ class Reading:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Rows by kind, attachments by name, checkpoints, snapshots, the head, and the file's size in bytes."""
+        """Rows by kind, attachments by name, checkpoints, snapshots, the head, and the size on disk in bytes."""
         seq, hash = self.head()
-        (pages,), (size,) = self.fetch("PRAGMA page_count")[0], self.fetch("PRAGMA page_size")[0]
         return {
-            "path": str(self.path),
+            "path": self.name,
             "rows": seq,
             "head": hash.hex(),
-            "bytes": pages * size,
+            "bytes": self._database.size(),
             "kinds": dict(self.fetch("SELECT kind, count(*) FROM rows GROUP BY kind ORDER BY kind")),
             "attachments": dict(self.fetch("SELECT name, count(*) FROM attachments GROUP BY name ORDER BY name")),
             "checkpoints": self.fetch("SELECT count(*) FROM checkpoints")[0][0],
@@ -207,14 +204,3 @@ class Reading:
         query = "SELECT version, seq, at, maker, state, trust, mark FROM snapshots WHERE version = ?"
         found = self.fetch(query, (version,))
         return Stored(*found[0]) if found else None
-
-
-@contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """SQLite's errors inside become LedgerErrors."""
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:
-        raise LedgerError(f"{path}: the ledger was closed while it was read ({error})") from error
-    except sqlite3.Error as error:
-        raise explained(error, path) from error

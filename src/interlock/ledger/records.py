@@ -115,6 +115,8 @@ def encode(record: Record, request: Request | None = None, answer: str | None = 
         kind, decision, tenant = "feedback", record.decision, record.tenant
     else:
         kind = "audit"
+    if "\0" in decision or "\0" in tenant:
+        raise LedgerError(f"a {kind} names {decision + tenant!r}; PostgreSQL cannot hold a NUL, so no ledger does")
     bare, quotes = unquoted(record)
     considered = None
     if isinstance(bare, Decision):

@@ -6,12 +6,11 @@ version itself says which state it must be.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from ..errors import SnapshotError
-from .append import Appender
 from .chain import snapshot_mark, snapshot_version
+from .database import Query
 from .reading import Reading, Stored
 from .records import Audit
 
@@ -35,20 +34,23 @@ def check(snapshot: Stored) -> Stored:
 
 def pinned(reading: Reading) -> str:
     """The version that an operator pinned last and has not released, or ""."""
-    records = (row.record for row in reading.rows(kind="audit"))
-    changes = [record for record in records if isinstance(record, Audit) and record.action in ("pin", "resume")]
-    return changes[-1].subject if changes and changes[-1].action == "pin" else ""
+    return pin_since(reading, 0, "")[0]
 
 
-def keep_snapshot(appender: Appender, snapshot: Stored, keep: int, pinned: Sequence[str]) -> None:
-    """Store it (again is no error) and drop all but the newest `keep` and the `pinned`."""
+def pin_since(reading: Reading, since: int, pin: str) -> tuple[str, int]:
+    """The version that is pinned, if `pin` was at row `since`; and the last row that said anything of it."""
+    for row in reading.rows(kind="audit", since=since):
+        record, since = row.record, row.seq
+        if isinstance(record, Audit) and record.action in ("pin", "resume"):
+            pin = record.subject if record.action == "pin" else ""
+    return pin, since
 
-    def store(connection: sqlite3.Connection) -> None:
-        values = tuple(getattr(snapshot, name) for name in Stored.__struct_fields__)
-        connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        marks = ",".join("?" * len(pinned))
-        newest = "SELECT version FROM snapshots ORDER BY seq DESC, at DESC LIMIT ?"
-        query = f"DELETE FROM snapshots WHERE version NOT IN ({newest}) AND version NOT IN ({marks})"
-        connection.execute(query, (keep, *pinned))
 
-    appender.append((), also=store)
+def replace(query: Query, snapshot: Stored, keep: int, pinned: Sequence[str]) -> None:
+    """Inside a transaction: store it and drop all but the newest `keep` and the `pinned`."""
+    values = tuple(getattr(snapshot, name) for name in Stored.__struct_fields__)
+    query("DELETE FROM snapshots WHERE version = ?", (snapshot.version,))
+    query("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    newest = "SELECT version FROM snapshots ORDER BY seq DESC, at DESC LIMIT ?"
+    others = "".join(" AND version != ?" for _ in pinned)
+    query(f"DELETE FROM snapshots WHERE version NOT IN ({newest}){others}", (keep, *pinned))

@@ -14,9 +14,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from ..errors import LedgerCorrupt, LedgerError
 
@@ -69,6 +72,57 @@ def explained(error: sqlite3.Error, path: Path) -> LedgerError:
         return LedgerCorrupt(f"{path}: the database file is damaged ({error})", 0)
     meaning = next((text for prefix, text in MEANING.items() if name.startswith(prefix)), "unexpected database error")
     return LedgerError(f"{path}: {meaning} [{name}: {error}]")
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """SQLite's errors inside become LedgerErrors."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        raise LedgerError(f"{path}: the ledger was closed while it was read ({error})") from error
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+
+
+class SqliteDatabase:
+    """See database.Database. Raises LedgerError when there is no ledger at `path`."""
+
+    def __init__(self, path: Path, text: type[str] | type[bytes] = str) -> None:
+        self.path, self.name = path, str(path)
+        self._connection = open_reader(path, text)
+        self._lock = threading.Lock()
+
+    def fetch(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._lock, explaining(self.path):
+            return self._connection.execute(query, parameters).fetchall()
+
+    def stream(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
+        with explaining(self.path):
+            for row in self._connection.execute(query, parameters):  # noqa: UP028 - `yield from` would close the cursor
+                yield row
+
+    @contextmanager
+    def consistent(self) -> Iterator[None]:
+        self.fetch("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(LedgerError):  # what was found wrong inside says more
+                self.fetch("ROLLBACK")
+
+    def size(self) -> int:
+        (pages,), (size,) = self.fetch("PRAGMA page_count")[0], self.fetch("PRAGMA page_size")[0]
+        return int(pages * size)
+
+    def check_structure(self) -> str:
+        found = [row[0] for row in self.fetch("PRAGMA integrity_check(3)")]
+        problems = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in found]
+        return "" if problems == ["ok"] else "; ".join(problems)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
 
 
 def open_writer(path: Path, busy_seconds: float = 5.0) -> sqlite3.Connection:
@@ -139,7 +193,7 @@ class WriterLock:
         except OSError as error:
             raise LedgerError(f"{self.path}: the lock file cannot be opened ({error.strerror})") from error
         try:
-            _lock(file)
+            lock_file(file)
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -170,12 +224,14 @@ class WriterLock:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[Any]) -> None:
+        """Exclusive until the file is closed, which the system does for a process that dies. Raises OSError."""
         file.seek(1 << 30)  # a byte past the content, so that the holder's name stays readable
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    def lock_file(file: IO[Any]) -> None:
+        """Exclusive until the file is closed, which the system does for a process that dies. Raises OSError."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

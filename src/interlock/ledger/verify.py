@@ -1,27 +1,25 @@
 """Verify a ledger: recompute every hash and name the first place where something is not what was written.
 
-A full verification reads everything: rows, attachments, checkpoints, snapshots, and SQLite's own structures. The recent
-one starts at the last checkpoint, trusting what lies before it, and is what every start of a writer does. A hash chain
-alone cannot show that its end was cut off; an anchor (seq and hash of a row, kept elsewhere) can.
+A full verification reads everything: rows, attachments, checkpoints, snapshots, and what the database itself can check.
+The recent one starts at the last checkpoint, trusting what lies before it, and is what every start of a writer does. A
+hash chain alone cannot show that its end was cut off; an anchor (seq and hash of a row, kept elsewhere) can.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..errors import LedgerCorrupt, LedgerError, SnapshotError
 from .chain import GENESIS, attachment_digest, checkpoint_mark, row_hash
-from .reading import Stored, explaining
+from .database import Database, Place, open_database
+from .reading import Stored
 from .records import Audit, decode
 from .snapshots import check
-from .store import open_reader
 
 Progress = Callable[[int, int], None]
 STEP = 1000  # rows between two calls of progress
@@ -41,16 +39,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(
-    path: Path | str, full: bool = True, anchor: tuple[int, str] | None = None, progress: Progress | None = None
+    place: Place, full: bool = True, anchor: tuple[int, str] | None = None, progress: Progress | None = None
 ) -> Report:
     """Raises LedgerCorrupt, whose `seq` is the first row that does not verify, or LedgerError."""
-    path = Path(path)
-    connection = open_reader(path, bytes)
     reached = [0]
     try:
-        with closing(connection), explaining(path):
-            connection.execute("BEGIN")  # one consistent view, whatever is written meanwhile
-            return _Verification(connection, reached, progress).run(full, anchor)
+        with closing(open_database(place, bytes)) as database, database.consistent():
+            return _Verification(database, reached, progress).run(full, anchor)
     except LedgerCorrupt as error:
         if error.seq:
             raise
@@ -60,8 +55,8 @@ def verify(
 
 
 class _Verification:
-    def __init__(self, connection: sqlite3.Connection, reached: list[int], progress: Progress | None) -> None:
-        self._connection, self._reached, self._progress = connection, reached, progress
+    def __init__(self, database: Database, reached: list[int], progress: Progress | None) -> None:
+        self._database, self._reached, self._progress = database, reached, progress
         self._attachments = self._erased = 0
         self._said_erased = self._erasures()
 
@@ -94,9 +89,7 @@ class _Verification:
         """seq -> hash of that row, the checkpoints' own chain verified."""
         found: dict[int, bytes] = {}
         mark = GENESIS
-        for seq, at, hash, stored in self._connection.execute(
-            "SELECT seq, at, hash, mark FROM checkpoints ORDER BY seq"
-        ):
+        for seq, at, hash, stored in self._database.stream("SELECT seq, at, hash, mark FROM checkpoints ORDER BY seq"):
             mark = checkpoint_mark(mark, seq, at, hash)
             self._same(stored, mark, seq, "the checkpoint here is not what was written")
             found[seq] = hash
@@ -104,12 +97,12 @@ class _Verification:
 
     def _rows(self, since: int, prev: bytes, marks: dict[int, bytes]) -> tuple[int, bytes]:
         """Walk rows and attachments side by side; the last row's seq and hash."""
-        last = self._connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0
+        last = self._database.fetch("SELECT max(seq) FROM rows")[0][0] or 0
         query = "SELECT seq, at, kind, decision_id, tenant, body, prev, hash FROM rows WHERE seq > ? ORDER BY seq"
         attachments = self._attached(since)
         beside = next(attachments, None)
         seq = since
-        for found, at, kind, decision, tenant, body, stored_prev, stored in self._connection.execute(query, (since,)):
+        for found, at, kind, decision, tenant, body, stored_prev, stored in self._database.stream(query, (since,)):
             seq += 1
             if found != seq:
                 raise LedgerCorrupt(f"missing: the next row is {found}", seq)
@@ -133,7 +126,7 @@ class _Verification:
 
     def _attached(self, since: int) -> Iterator[Any]:
         query = "SELECT seq, name, salt, blob FROM attachments WHERE seq > ? ORDER BY seq, name"
-        return iter(self._connection.execute(query, (since,)))
+        return self._database.stream(query, (since,))
 
     def _attached_as_written(self, seq: int, kind: str, body: bytes, here: dict[str, bytes]) -> None:
         """Digests match the body; of what is missing an audit row says that it was erased."""
@@ -155,7 +148,7 @@ class _Verification:
     def _erasures(self) -> set[int]:
         """The rows that lost attachments, as audit rows say. One that is garbled is found when its turn comes."""
         said: set[int] = set()
-        for (body,) in self._connection.execute("SELECT body FROM rows WHERE kind = 'audit'"):
+        for (body,) in self._database.stream("SELECT body FROM rows WHERE kind = 'audit'"):
             with suppress(LedgerError):
                 audit, _ = decode("audit", body)
                 said.update(
@@ -166,7 +159,7 @@ class _Verification:
     def _snapshots(self, head: int) -> int:
         query = "SELECT version, seq, at, maker, state, trust, mark FROM snapshots ORDER BY seq"
         count = 0
-        for version, seq, at, maker, state, trust, mark in self._connection.execute(query):
+        for version, seq, at, maker, state, trust, mark in self._database.stream(query):
             try:
                 check(Stored(version.decode(), seq, at, maker.decode(), state, trust, mark))
             except (SnapshotError, UnicodeDecodeError) as error:
@@ -177,9 +170,7 @@ class _Verification:
         return count
 
     def _structure(self) -> None:
-        found = [row[0] for row in self._connection.execute("PRAGMA integrity_check(3)")]
-        if found != [b"ok"]:
-            problems = "; ".join(problem.decode(errors="replace") for problem in found)
+        if problems := self._database.check_structure():
             raise LedgerCorrupt(
                 f"all rows verify, but the database's structure does not: {problems}", self._reached[0] + 1
             )
@@ -192,10 +183,10 @@ class _Verification:
             raise LedgerCorrupt("it is not the row that the anchor names", seq)
 
     def _stored_hash(self, seq: int) -> bytes:
-        found = self._connection.execute("SELECT hash FROM rows WHERE seq = ?", (seq,)).fetchone()
-        if found is None and seq:
+        found = self._database.fetch("SELECT hash FROM rows WHERE seq = ?", (seq,))
+        if not found and seq:
             raise LedgerCorrupt("missing: a checkpoint or anchor names it", seq)
-        hash: bytes = found[0] if found else GENESIS
+        hash: bytes = found[0][0] if found else GENESIS
         return hash
 
     @staticmethod

@@ -63,11 +63,12 @@ def train_member(
     *,
     seed: int = 0,
     device: str = "cpu",
+    workers: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> str:
     """Train one member, or resume it from its folders in ``runs``, and write its weight file and the manifest.
 
-    The unrounded weights of a full model are kept in ``weights / "fp32"``.
+    The unrounded weights of a full model are kept in ``weights / "fp32"``; ``workers`` processes make its batches.
 
     ``report(step, loss)`` is called every few of the ``steps_of(name)`` steps. Returns the file's SHA-256.
 
@@ -78,7 +79,9 @@ def train_member(
     if name in FAMILY:
         config, precision = SIZES[name], PRECISIONS.get(name, "int8")
         start, metadata = _start(name, weights, seed)
-        trained = fit_stages(config, FAMILY[name], runs, seed=seed, device=device, start=start, report=report)
+        trained = fit_stages(
+            config, FAMILY[name], runs, seed=seed, device=device, start=start, workers=workers, report=report
+        )
         metadata = trained.metadata | metadata
         master = tensors(trained.model)
         save(weights / "fp32" / path.name, master, name=name, config=config, metadata=metadata, precision="fp32")

@@ -55,7 +55,7 @@ Table = dict[str, dict[Cell, Measure]]
 """Candidate name to cell to measure."""
 
 
-def candidates(folder: Path, budgets: Sequence[int] = (0, 1)) -> list[Candidate]:
+def candidates(folder: Path, budgets: Sequence[int] = (0, 1, 2)) -> list[Candidate]:
     """Every model and adapter file of ``folder`` under every budget, cheapest first.
 
     Models that studied one task alone are no rungs of the ladder and left out.

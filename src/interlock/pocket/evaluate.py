@@ -35,9 +35,10 @@ def generate(model: PocketLM, prompts: Sequence[list[int]], limits: Sequence[int
     Prompts of equal length run together, so no padding ever enters attention; finished rows leave the batch.
     """
     completions: list[list[int]] = [[] for _ in prompts]
+    device = model.e0.device
     for indices in _equal_lengths(prompts):
-        ids = torch.tensor([prompts[index] for index in indices])
-        earlier = torch.full((len(indices), 2), PAD)
+        ids = torch.tensor([prompts[index] for index in indices], device=device)
+        earlier = torch.full((len(indices), 2), PAD, device=device)
         cache: Cache | None = None
         while indices:
             logits, cache = model.extend(ids, earlier, cache)
@@ -49,7 +50,7 @@ def generate(model: PocketLM, prompts: Sequence[list[int]], limits: Sequence[int
                 if token != EOS and len(completions[index]) < limits[index]:
                     going.append(row)
             if len(going) < len(indices):
-                keep = torch.tensor(going, dtype=torch.long)
+                keep = torch.tensor(going, dtype=torch.long, device=device)
                 indices = [indices[row] for row in going]
                 ids, earlier = ids[keep], earlier[keep]
                 cache = [(keys[keep], values[keep]) for keys, values in cache]

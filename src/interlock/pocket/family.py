@@ -19,7 +19,7 @@ from interlock.errors import NotFound, RequestError, WeightsError, nearest
 from interlock.pocket.config import PocketConfig
 from interlock.pocket.requests import Usage
 from interlock.pocket.tokenizer import TOKENIZER_HASH
-from interlock.pocket.weights import WeightFile, load
+from interlock.pocket.weights import WeightFile, load, metadata
 
 SHIPPED = Path(__file__).parent / "weights"
 """The weights that come with the package."""
@@ -134,7 +134,7 @@ def load_family(path: Path | None = None, names: Sequence[str] | None = None) ->
 
     Args:
         path: folder of ``*.safetensors`` files; the shipped one by default.
-        names: models to load, each with its adapters; all by default.
+        names: models to load, each with its adapters; all by default. Files of others stay unread.
 
     Raises:
         WeightsError: a file is damaged, altered, made for another tokenizer, or an adapter does not fit its
@@ -142,13 +142,16 @@ def load_family(path: Path | None = None, names: Sequence[str] | None = None) ->
         NotFound: a name is not among the models.
     """
     folder = path or SHIPPED
-    files = [load(file) for file in sorted(folder.glob("*.safetensors"))]
+    about = {path: metadata(path) for path in sorted(folder.glob("*.safetensors"))}
+    there = [head["name"] for head in about.values() if "name" in head and not head.get("base")]
+    for name in names or ():
+        if there and name not in there:
+            raise NotFound(f"no pocket model {name!r}; {nearest(name, there)}", param="model")
+    wanted = [p for p, head in about.items() if not names or not head or (head.get("base") or head["name"]) in names]
+    files = [load(path) for path in wanted]
     models = {file.name: file for file in files if not file.base}
     if not models:
         raise WeightsError(f"{folder} holds no pocket model (*.safetensors)")
-    for name in names or ():
-        if name not in models:
-            raise NotFound(f"no pocket model {name!r}; {nearest(name, list(models))}", param="model")
     for file in files:
         _check_fit(file, models)
     chosen = [models[name] for name in names] if names else sorted(models.values(), key=lambda file: file.params)

@@ -16,15 +16,18 @@ from interlock.pocket.train import Recipe, Trained, fit
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One leg of a model's training. ``name`` is its folder and, with seed and step, decides about its batches."""
+    """One leg of a model's training, in the folder ``name``. ``batches``, by default the same, is what with seed and
+    step decides about its batches."""
 
     name: str
     recipe: Recipe
     mix: Mix = GENERALIST
+    batches: str = ""
 
     def __str__(self) -> str:
         recipe = self.recipe
         rate = f"{recipe.optimiser} lr {recipe.lr:g}, decay from {recipe.decay_from:g}"
+        rate += ", rounded" if recipe.rounded else ""
         return f"{self.name}: {rate}, {recipe.tokens:,} tokens"
 
 
@@ -36,12 +39,13 @@ def fit_stages(
     seed: int = 0,
     device: str = "cpu",
     start: PocketLM | None = None,
+    workers: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> Trained:
     """Train through ``stages``, each in ``runs / stage.name``; what is there already is continued, not repeated.
 
-    ``start`` is the model that the first stage trains, a new one by default. ``report(step, loss)`` counts steps over
-    all stages. Raises as ``fit``.
+    ``start`` is the model that the first stage trains, a new one by default; ``workers`` processes make the batches.
+    ``report(step, loss)`` counts steps over all stages. Raises as ``fit``.
     """
     trained, logs, done, tokens = None, hashlib.sha256(), 0, 0
     for stage in stages:
@@ -51,8 +55,8 @@ def fit_stages(
                 report(before + step, loss)
 
         trained = fit(
-            config, stage.mix, stage.recipe, runs / stage.name, name=stage.name, seed=seed, device=device,
-            start=trained.model if trained else start, report=passed,
+            config, stage.mix, stage.recipe, runs / stage.name, name=stage.batches or stage.name, seed=seed,
+            device=device, start=trained.model if trained else start, workers=workers, report=passed,
         )  # fmt: skip
         logs.update((runs / stage.name / "log.jsonl").read_bytes())
         done += stage.recipe.steps
@@ -77,6 +81,10 @@ _SMALL_END = _mix(
     0.0, facts=0.36, cups=0.12, grid=0.10, add=0.10, dedupe=0.06, rotate=0.06, compose=0.06, sort=0.05, caesar=0.05,
     brackets=0.05, reverse=0.04, bool=0.04, recall=0.03,
 )  # fmt: skip
+_BROAD = _mix(
+    0.0, facts=0.20, add=0.10, grid=0.12, cups=0.08, dedupe=0.08, rotate=0.08, compose=0.08, sort=0.06, brackets=0.06,
+    reverse=0.05, caesar=0.05, bool=0.05, recall=0.04,
+)  # fmt: skip
 
 
 def _long(*levels: int, budgets: tuple[float, float, float] | None = None) -> Mix:
@@ -87,18 +95,20 @@ FAMILY: dict[str, tuple[Stage, ...]] = {
     "nano": (Stage("nano", Recipe(8_000_000, lr=8e-3, rows=6, warmup=200)),),
     "micro": (Stage("micro", Recipe(12_000_000, lr=6e-3, rows=7, warmup=200)),),
     "small": (
-        # Its curriculum was that of a run four times as long, so it ends with the level cap still below the top.
+        # The begin of a run of 18M tokens, whose curriculum it has: it ends with the level cap still below the top.
         Stage(
             "small-first",
             Recipe(4_352_000, "adamw", lr=2e-3, rows=8, warmup=200, decay_from=1.0),
-            Mix(GENERALIST.shares, ramp=1.65),
+            Mix(GENERALIST.shares, ramp=0.4 * 14_062 / 3_400),
+            batches="small",
         ),
         Stage("small", Recipe(10_000_000, lr=4e-3, rows=8, warmup=200), Mix(GENERALIST.shares, ramp=0.15)),
         Stage("small-last", Recipe(2_500_000, lr=3e-3, rows=8, decay_from=0.3), _SMALL_LAST),
         Stage("small-end", Recipe(1_400_000, lr=2e-3, rows=8, decay_from=0.0), _SMALL_END),
     ),
     "base": (
-        Stage("base", Recipe(6_000_000, lr=2e-3, rows=8, warmup=200, decay_from=0.3), Mix(GENERALIST.shares, ramp=0.0)),
+        Stage("base", Recipe(100_000_000, lr=3e-3, rows=192, warmup=100), _BROAD),
+        Stage("base-end", Recipe(10_000_000, lr=1e-3, rows=192, warmup=50, decay_from=0.0, rounded=True), _BROAD),
     ),
     "micro-long": (
         Stage(

@@ -27,6 +27,7 @@ from interlock.pocket.config import PocketConfig
 Precision = Literal["int8", "fp16", "fp32"]
 Floats = NDArray[np.float32]
 
+_LONGEST_HEADER = 1 << 20
 _ADAPTER_TENSOR = re.compile(r"layers\.(\d+)\.(wqkv|wo|w1|w2)\.(a|b)")
 
 
@@ -138,6 +139,16 @@ def load(path: Path, *, sha256: str | None = None) -> WeightFile:
             tensors[key] = value.astype(np.float32)
     _check(tensors, config, header, where=str(path))
     return WeightFile(name, config, tensors, header, digest)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a file says of itself, its tensors left unread; empty for a damaged file, of which `load` tells more."""
+    try:
+        with path.open("rb") as file:
+            length = file.read(8)
+            return _header(length + file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER)))
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def quantise_rows(matrix: Floats) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

@@ -33,7 +33,7 @@ from . import Options
 
 PROMPTS, INSIDE = 2000, 400
 Flags = NDArray[np.bool_]
-SIZES, BUDGETS = ("nano", "micro", "small"), ("t0", "t1")
+SIZES, BUDGETS = ("nano", "micro", "small", "base"), ("t0", "t1")
 STEP, GAIN, LOSS, FALLING, SAVING = 0.03, 0.15, 0.05, -0.8, 3.0
 CHEAPEST, BEST = (0.40, 0.60), 0.90
 
