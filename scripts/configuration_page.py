@@ -80,6 +80,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "policy": "estimator, objective, exploration; see [policy](#policy)",
             "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
+            "privacy": "see [privacy](#privacy)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
@@ -105,6 +106,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "first_byte_timeout_s": "until the answer begins",
             "stall_timeout_s": "between two pieces of an answer",
             "quota_domain": "who share a name share one quota and one account; empty is this provider alone",
+            "link_local": "permit addresses at which clouds keep credentials; else what leads there is refused",
         },
     ),
     (
@@ -277,6 +279,15 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         },
     ),
     (
+        "privacy",
+        parts.PrivacySettings,
+        "Reversible masking, request by request. When the detector fails nothing is sent.",
+        {
+            "mask": "kinds of personal data that become placeholders: email, card, iban, phone, id, key",
+            "unmasked": "providers that see the original, such as your own",
+        },
+    ),
+    (
         "ledger",
         parts.LedgerSettings,
         "",
@@ -309,6 +320,10 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "port": "0 lets the system choose",
             "keys": "see [keys](#serverkeys); without any, everyone may call",
             "max_body_bytes": "larger requests are refused",
+            "max_head_bytes": "of a request line and its headers; larger ones are refused",
+            "idle_timeout_s": "an unused connection is kept",
+            "receive_timeout_s": "from the first byte of a request to its last",
+            "send_timeout_s": "in which a client must take something of what waits for it",
             "drain_s": "after SIGTERM, not ready but still serving, so that balancers notice",
             "grace_s": "for requests under way to end",
             "reload_every_s": "between looks at this file",

@@ -31,6 +31,7 @@ BELOW: dict[str, set[str]] = {
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
     "caching": NOUNS,
+    "masking": NOUNS | {"providers", "signals"},
     "execution": NOUNS | {"providers", "guards", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
@@ -48,6 +49,7 @@ BELOW: dict[str, set[str]] = {
     | {
         "config",
         "plan",
+        "masking",
         "offered",
         "router",
         "signals",

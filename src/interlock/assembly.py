@@ -12,7 +12,7 @@ from .caching import Cache
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
-from .config.settings import CandidateSettings, PolicySettings, ProviderSettings
+from .config.settings import CandidateSettings, PolicySettings, PrivacySettings, ProviderSettings
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
@@ -36,6 +36,7 @@ from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
 from .ledger import Ledger, open_ledger
 from .ledger.database import is_url, located
+from .masking import Masking
 from .objectives import OBJECTIVES
 from .offered import Offer, offer
 from .plan import Plan, Served
@@ -251,12 +252,18 @@ def board_of(settings: Settings, previous: Plan | None) -> Board:
 
 def providers_of(settings: Settings, previous: Plan | None = None) -> dict[str, Provider]:
     """By name; those of `previous` whose settings are the same run on. Raises `ConfigError`, `WeightsError`."""
-    kept = {} if previous is None else previous.executor.providers
+    same = previous is not None and previous.settings.privacy == settings.privacy
+    kept = previous.executor.providers if previous is not None and same else {}
     before = {} if previous is None else previous.settings.providers
     return {
-        name: kept[name] if name in kept and before.get(name) == block else provider_of(name, block)
+        name: kept[name] if name in kept and before.get(name) == block else masked(name, block, settings.privacy)
         for name, block in settings.providers.items()
     }
+
+
+def masked(name: str, block: ProviderSettings, privacy: PrivacySettings) -> Provider:
+    made = provider_of(name, block)
+    return Masking(made, privacy.mask) if privacy.mask and name not in privacy.unmasked else made
 
 
 def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, str] = os.environ) -> Provider:
@@ -275,7 +282,14 @@ def provider_of(name: str, block: ProviderSettings, environment: Mapping[str, st
             between=block.stall_timeout_s,
         )
         base = {"base_url": block.base_url} if block.base_url else {}
-        made = kind(**base, api_key=key, headers=block.headers, ca_file=block.ca_file, limits=limits)
+        made = kind(
+            **base,
+            api_key=key,
+            headers=block.headers,
+            ca_file=block.ca_file,
+            link_local=block.link_local,
+            limits=limits,
+        )
     return made
 
 

@@ -77,8 +77,9 @@ class Injector:
         if not wire.stream:
             return await wire.whole(self._dice.choice([b"<html>502</html>", b"", b"[1, 2]", b"\xff\xfe{}", b"{}"]))
         await wire.begin()
-        nonsense = [b"hello\n\ndata: {\n\n", b"data: [1]\n\n", b"data: {}\n\n", b"data: \xff\n\n"]
-        await wire.piece(self._dice.choice(nonsense))
+        await wire.piece(
+            self._dice.choice([b"hello\n\ndata: {\n\n", b"data: [1]\n\n", b"data: {}\n\n", b"data: \xff\n\n"])
+        )
         await wire.end()
         return True
 
