@@ -37,6 +37,7 @@ class ProviderSettings(Part, frozen=True):
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
     quota_domain: str = ""
+    link_local: bool = False
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
@@ -169,6 +170,13 @@ class ExecutionSettings(Part, frozen=True):
     actions: dict[str, str] = {}
 
 
+class PrivacySettings(Part, frozen=True):
+    """Entities of these kinds are replaced before a provider sees them, and restored in its answer."""
+
+    mask: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
+
+
 class LedgerSettings(Part, frozen=True):
     """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
 
@@ -229,6 +237,10 @@ class ServerSettings(Part, frozen=True):
     keys: tuple[KeySettings, ...] = ()
     jwt: JwtSettings | None = None
     max_body_bytes: Count = 8 * 1024 * 1024
+    max_head_bytes: Count = 64 * 1024
+    idle_timeout_s: Positive = 75.0
+    receive_timeout_s: Positive = 60.0
+    send_timeout_s: Positive = 60.0
     drain_s: NotNegative = 0.0
     grace_s: Count = 30
     reload_every_s: Positive = 1.0
@@ -267,6 +279,17 @@ class ResponsesSettings(Part, frozen=True):
     max_bytes: Count = 64 * 1024 * 1024
 
 
+class CacheSettings(Part, frozen=True):
+    """Answers given again: to the same request (`exact`), also to one that asks it in other words (`semantic`)."""
+
+    exact: bool = False
+    semantic: bool = False
+    similarity: Share = 0.85
+    ttl_s: Positive = 3600.0
+    entries: Count = 10_000
+    max_bytes: Count = 256 * 1024 * 1024
+
+
 class ModelSettings(Part, frozen=True):
     """A virtual model: the name callers ask for, and globs of the candidates that may answer."""
 
@@ -287,12 +310,14 @@ class Settings(Part, frozen=True):
     policy: PolicySettings = PolicySettings()
     shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    privacy: PrivacySettings = PrivacySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     tenants: dict[Name, TenantSettings] = {}
     admission: AdmissionSettings = AdmissionSettings()
     server: ServerSettings = ServerSettings()
     responses: ResponsesSettings = ResponsesSettings()
+    cache: CacheSettings = CacheSettings()
 
     @property
     def hash(self) -> str:
