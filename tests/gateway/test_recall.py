@@ -14,7 +14,7 @@ from interlock.execution import Recall
 from interlock.guards import Access
 from interlock.types import Decision, Outcome
 
-from .conftest import Running, Script, Start
+from .conftest import Running, Script, Start, keys
 
 
 def remembering(gateway: Running, semantic: bool = False) -> Running:
