@@ -316,9 +316,11 @@ ALL: Sequence[Check] = (
     rules,
     privacy,
     keys,
+    cache,
+
+
     tokens,
     admission,
-    cache,
     ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""
