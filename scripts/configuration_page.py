@@ -80,16 +80,19 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "policy": "estimator, objective, exploration; see [policy](#policy)",
             "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
+            "privacy": "see [privacy](#privacy)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
             "responses": "see [responses](#responses)",
+            "cache": "see [cache](#cache)",
         },
     ),
     (
         "`providers.<name>`",
         parts.ProviderSettings,
-        "A key that the kind does not use is an error: `pocket` and `replay` have `path` only, the others all else.",
+        "A key that the kind does not use is an error: `pocket` has `path` and `models`, `replay` has `path`, the "
+        "others all else.",
         {
             "kind": "`openai` (also vLLM, SGLang, Ollama, llama.cpp), `anthropic`, `pocket` or `replay`",
             "base_url": "up to and including `/v1`; empty is the kind's own service",
@@ -97,11 +100,13 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "headers": "further headers of each call; none may carry a secret",
             "ca_file": "certificates to trust instead of the system's",
             "path": "pocket: a folder of weights instead of the packaged ones; replay: the recording",
+            "models": "pocket: which to load, each with its specialists; all that ship where none is named",
             "max_connections": "open at once; further calls wait",
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
             "stall_timeout_s": "between two pieces of an answer",
             "quota_domain": "who share a name share one quota and one account; empty is this provider alone",
+            "link_local": "permit addresses at which clouds keep credentials; else what leads there is refused",
         },
     ),
     (
@@ -274,6 +279,15 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         },
     ),
     (
+        "privacy",
+        parts.PrivacySettings,
+        "Reversible masking, request by request. When the detector fails nothing is sent.",
+        {
+            "mask": "kinds of personal data that become placeholders: email, card, iban, phone, id, key",
+            "unmasked": "providers that see the original, such as your own",
+        },
+    ),
+    (
         "ledger",
         parts.LedgerSettings,
         "",
@@ -306,6 +320,10 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "port": "0 lets the system choose",
             "keys": "see [keys](#serverkeys); without any, everyone may call",
             "max_body_bytes": "larger requests are refused",
+            "max_head_bytes": "of a request line and its headers; larger ones are refused",
+            "idle_timeout_s": "an unused connection is kept",
+            "receive_timeout_s": "from the first byte of a request to its last",
+            "send_timeout_s": "in which a client must take something of what waits for it",
             "drain_s": "after SIGTERM, not ready but still serving, so that balancers notice",
             "grace_s": "for requests under way to end",
             "reload_every_s": "between looks at this file",
@@ -330,6 +348,20 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "retention_s": "how long a response is kept at most",
             "entries": "at most so many; the oldest goes first",
             "max_bytes": "of all of them together",
+        },
+    ),
+    (
+        "cache",
+        parts.CacheSettings,
+        "Off unless asked for; in the memory of each process. How it works: [Answer from the cache]"
+        "(../how-to/answer-from-the-cache.md).",
+        {
+            "exact": "give an answer again to the same request of the same tenant",
+            "semantic": "also to a request that asks the same in other words",
+            "similarity": "semantic: the least cosine of two prompts; words, numbers and negations must agree too",
+            "ttl_s": "how old an answer may be",
+            "entries": "at most so many answers; the least recently used goes first",
+            "max_bytes": "of all answers together",
         },
     ),
 ]

@@ -30,7 +30,9 @@ BELOW: dict[str, set[str]] = {
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
-    "execution": NOUNS | {"providers", "guards"},
+    "caching": NOUNS,
+    "masking": NOUNS | {"providers", "signals"},
+    "execution": NOUNS | {"providers", "guards", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "config": NOUNS
@@ -47,6 +49,7 @@ BELOW: dict[str, set[str]] = {
     | {
         "config",
         "plan",
+        "masking",
         "offered",
         "router",
         "signals",
@@ -57,7 +60,7 @@ BELOW: dict[str, set[str]] = {
         "consumption",
         "policy",
     }
-    | {"providers", "execution", "ledger", "learning", "pocket"},
+    | {"providers", "execution", "caching", "ledger", "learning", "pocket"},
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},

@@ -20,6 +20,7 @@
     │   ├── NoSuchModel        the operator: the provider does not serve the configured model
     │   ├── Unauthenticated    the operator: the provider's credentials are wrong
     │   ├── OutOfFunds         the operator: the provider's account is empty
+    │   ├── Unmasked           the operator: personal data could not be masked, so nothing was sent
     │   └── Skipped            next candidate: not called, since its breaker is open or the deadline leaves no room
     ├── LedgerError            the operator
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
@@ -180,6 +181,10 @@ class Unauthenticated(ProviderError):
 
 class OutOfFunds(ProviderError):
     code = "provider_out_of_funds"
+
+
+class Unmasked(ProviderError):
+    status, code = 500, "masking_failed"
 
 
 class Skipped(ProviderError):

@@ -109,6 +109,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
     native: Native | None = None
+    cache: str = ""
+    """`no-cache`: no earlier answer, please; `no-store`: nor is this one to be kept. As in HTTP's `cache-control`."""
 
     @property
     def prompt(self) -> str:
@@ -326,8 +328,15 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_write: int = 0
 
 
+CACHE = "cache"
+"""Why a step that was no call: an answer the candidate gave before was given again."""
+
+
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """One call to one candidate inside an execution: why it was made and how it ended (`error` is an error code)."""
+    """One call to one candidate inside an execution: why it was made and how it ended (`error` is an error code).
+
+    `similarity` is how near the request was to the one whose answer the cache gave, in [0, 1]: 1 for the same.
+    """
 
     candidate: str
     why: str
@@ -336,6 +345,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     cost: float = 0.0
     seconds: float = 0.0
     confidence: float | None = None
+    similarity: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -356,6 +366,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     finish: str = ""
     error: str = ""
     quality: float | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether nobody was called: what it cost and how long it took then say nothing of the candidate."""
+        return any(step.why == CACHE for step in self.steps)
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):

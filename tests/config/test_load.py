@@ -297,6 +297,18 @@ MISTAKES: dict[str, Mistake] = {
         "guards.rules[1].when",
         "ask first: `has(request.hints.region)",
     ),
+    "cache that is off": (
+        "learner:\n",
+        "cache: {ttl_s: 5}\nlearner:\n",
+        "cache",
+        "nothing is cached: set `exact: true`",
+    ),
+    "similarity of an exact cache": (
+        "learner:\n",
+        "cache: {exact: true, similarity: 0.9}\nlearner:\n",
+        "cache.similarity",
+        "without `semantic: true`",
+    ),
     # YAML itself
     "not YAML": ("version: 1", "version: [1", "", "not YAML: expected ',' or ']'"),
     "control character": ("version: 1", "version: \x00 1", "", "not YAML: the character '\\x00' is not allowed"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError, nearest
 from .document import Document, Place
@@ -40,6 +41,7 @@ def names(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
 
 def providers(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
     from ..providers import PROVIDERS
+    from ..providers.address import forbidden, literal
 
     for name, provider in settings.providers.items():
         place = ("providers", name)
@@ -47,6 +49,10 @@ def providers(settings: Settings, document: Document, environment: Mapping[str, 
         _no_inert_keys(provider, PROVIDERS[provider.kind], document, place)
         if provider.base_url and not re.match(r"^https?://[^/\s]+\S*$", provider.base_url):
             raise document.error(f"{provider.base_url!r} is not an http or https URL", *place, "base_url")
+        host = urlsplit(provider.base_url).hostname or ""
+        if not provider.link_local and literal(host) and forbidden(host):
+            problem = f"{host} is link-local or a cloud's metadata service; if it is meant, set `link_local: true`"
+            raise document.error(problem, *place, "base_url")
         if provider.api_key:
             secret(provider.api_key, document, (*place, "api_key"), environment)
         for header in provider.headers:
@@ -222,6 +228,25 @@ def keys(settings: Settings, document: Document, environment: Mapping[str, str])
         seen[value] = i
 
 
+def cache(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    own, block = settings.cache, document.data.get("cache") or {}
+    if not (own.exact or own.semantic) and set(block) - {"exact", "semantic"}:
+        raise document.error("nothing is cached: set `exact: true` or `semantic: true`, or leave the rest out", "cache")
+    if not own.semantic and "similarity" in block:
+        raise document.error("it does nothing without `semantic: true`", "cache", "similarity")
+
+
+def privacy(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    from ..signals.pii import KINDS
+
+    for i, kind in enumerate(settings.privacy.mask):
+        known(kind, KINDS, "kind of personal data", document, ("privacy", "mask", i))
+    for i, name in enumerate(settings.privacy.unmasked):
+        known(name, settings.providers, "provider", document, ("privacy", "unmasked", i))
+    if settings.privacy.unmasked and not settings.privacy.mask:
+        raise document.error("it does nothing without privacy.mask", "privacy", "unmasked")
+
+
 def ledger(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
     own, given = settings.ledger, document.data.get("ledger", {})
     if own.url and "path" in given:
@@ -244,7 +269,9 @@ ALL: Sequence[Check] = (
     signals,
     guards,
     rules,
+    privacy,
     keys,
+    cache,
     ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""

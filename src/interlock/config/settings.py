@@ -35,6 +35,7 @@ class ProviderSettings(Part, frozen=True):
     first_byte_timeout_s: Positive = 300.0
     stall_timeout_s: Positive = 60.0
     quota_domain: str = ""
+    link_local: bool = False
 
 
 class PriceSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, rename={"input": "in", "output": "out"}):
@@ -167,6 +168,13 @@ class ExecutionSettings(Part, frozen=True):
     actions: dict[str, str] = {}
 
 
+class PrivacySettings(Part, frozen=True):
+    """Entities of these kinds are replaced before a provider sees them, and restored in its answer."""
+
+    mask: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
+
+
 class LedgerSettings(Part, frozen=True):
     """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
 
@@ -202,6 +210,10 @@ class ServerSettings(Part, frozen=True):
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8400
     keys: tuple[KeySettings, ...] = ()
     max_body_bytes: Count = 8 * 1024 * 1024
+    max_head_bytes: Count = 64 * 1024
+    idle_timeout_s: Positive = 75.0
+    receive_timeout_s: Positive = 60.0
+    send_timeout_s: Positive = 60.0
     drain_s: NotNegative = 0.0
     grace_s: Count = 30
     reload_every_s: Positive = 1.0
@@ -214,6 +226,17 @@ class ResponsesSettings(Part, frozen=True):
     retention_s: Positive = 86_400.0
     entries: Count = 10_000
     max_bytes: Count = 64 * 1024 * 1024
+
+
+class CacheSettings(Part, frozen=True):
+    """Answers given again: to the same request (`exact`), also to one that asks it in other words (`semantic`)."""
+
+    exact: bool = False
+    semantic: bool = False
+    similarity: Share = 0.85
+    ttl_s: Positive = 3600.0
+    entries: Count = 10_000
+    max_bytes: Count = 256 * 1024 * 1024
 
 
 class ModelSettings(Part, frozen=True):
@@ -236,10 +259,12 @@ class Settings(Part, frozen=True):
     policy: PolicySettings = PolicySettings()
     shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    privacy: PrivacySettings = PrivacySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     server: ServerSettings = ServerSettings()
     responses: ResponsesSettings = ResponsesSettings()
+    cache: CacheSettings = CacheSettings()
 
     @property
     def hash(self) -> str:

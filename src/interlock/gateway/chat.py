@@ -2,8 +2,9 @@
 
 `x-interlock-id` names the decision (allocated before anything else is done), `x-interlock-model` the candidate that
 answers, `x-interlock-pool: pocket` says that the embedded pool did; a whole answer of known price has its cost in
-USD in `x-interlock-cost`. With `x-interlock-explain: 1` the answer's JSON has one more field `interlock`, the
-explanation; in a stream it is in the first event. Fields nobody knows come through both ways.
+USD in `x-interlock-cost`. Where a cache is configured, `x-interlock-cache` says `hit` or `miss`. With
+`x-interlock-explain: 1` the answer's JSON has one more field `interlock`, the explanation; in a stream it is in the
+first event. Fields nobody knows come through both ways.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .service import Service
 
 log = logging.getLogger("interlock.gateway")
+
+HIT, MISS = b"x-interlock-cache: hit\r\n", b"x-interlock-cache: miss\r\n"
 
 Keep = Callable[[bytes], Awaitable[None]]  # what is to happen with a whole answer before its caller has it
 
@@ -108,7 +111,10 @@ class Answering:
 
     def _served_by(self, run: Run) -> bytes:
         candidate = run.candidate
-        return b"" if candidate is None else _names(candidate.name, candidate.provider in self._service.front.pocket)
+        cache = b"" if run.recalled is None else HIT if run.recalled else MISS
+        if candidate is None:
+            return cache
+        return cache + _names(candidate.name, candidate.provider in self._service.front.pocket)
 
     def _give_error(
         self, exchange: Exchange, events: Events | None, error: InterlockError, identity: bytes = b""

@@ -5,6 +5,7 @@ A scrape is answered on the event loop, so all of it comes from memory.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -37,6 +38,12 @@ class Gauges(Collector):
         failed = CounterMetricFamily("interlock_ledger_failures", "Records that could not be written.")
         failed.add_metric((), service.router.ledger.failed)
         yield failed
+        runs = GaugeMetricFamily("interlock_runs_open", "Answers in the making.")
+        runs.add_metric((), sum(not run.ended for run in service.router.plan.runs))
+        yield runs
+        tasks = GaugeMetricFamily("interlock_tasks", "Tasks of the event loop.")
+        tasks.add_metric((), len(asyncio.all_tasks()))
+        yield tasks
         spooled = GaugeMetricFamily("interlock_ledger_spooled", "Rows on this machine that wait for the database.")
         spooled.add_metric((), service.router.ledger.spooled)
         yield spooled

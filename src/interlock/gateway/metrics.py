@@ -36,6 +36,7 @@ class Metrics(Collector):
         self._cost = Counter("interlock_cost_usd", "What the answers cost, in USD.", "candidate")
         self._answer_seconds = Histogram("interlock_answer_seconds", "Time a whole answer took.", LONG, "candidate")
         self._ttft_seconds = Histogram("interlock_ttft_seconds", "Time to the first token.", LONG, "candidate")
+        self._cache_hits = Counter("interlock_cache_hits", "Answers that the cache gave.", "candidate")
         self._feedback = Counter("interlock_feedback", "Feedback recorded.", "kind")
         self._reloads = Counter("interlock_config_reloads", "Reloads of the configuration.", "result")
         for result in ("ok", "failed"):
@@ -68,6 +69,9 @@ class Metrics(Collector):
                 self._refusals.add((guard,))
 
     def outcome(self, outcome: Outcome) -> None:
+        if outcome.cached:
+            self._cache_hits.add((outcome.candidate or "",))
+            return
         for step in outcome.steps:
             candidate, usage = step.candidate, step.usage
             self._steps.add((candidate, step.error))
