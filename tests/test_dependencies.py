@@ -30,10 +30,15 @@ BELOW: dict[str, set[str]] = {
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
-    "execution": NOUNS | {"providers", "guards"},
+    "caching": NOUNS,
+    "masking": NOUNS | {"providers", "signals"},
+    "execution": NOUNS | {"providers", "guards", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
+    "identity": NOUNS,
+    "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
+    | {"identity"}
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
     | {"presets"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
@@ -47,6 +52,7 @@ BELOW: dict[str, set[str]] = {
     | {
         "config",
         "plan",
+        "masking",
         "offered",
         "router",
         "signals",
@@ -57,12 +63,13 @@ BELOW: dict[str, set[str]] = {
         "consumption",
         "policy",
     }
-    | {"providers", "execution", "ledger", "learning", "pocket"},
+    | {"providers", "execution", "caching", "ledger", "learning", "pocket"},
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
+    | {"identity", "admission"}
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
     | {"exploration", "signals"},
 }

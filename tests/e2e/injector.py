@@ -1,6 +1,4 @@
-"""An OpenAI-compatible upstream that misbehaves on real sockets, and a client that does.
-
-"""
+"""An OpenAI-compatible upstream that misbehaves on real sockets, and a client that does."""
 
 from __future__ import annotations
 
@@ -79,8 +77,9 @@ class Injector:
         if not wire.stream:
             return await wire.whole(self._dice.choice([b"<html>502</html>", b"", b"[1, 2]", b"\xff\xfe{}", b"{}"]))
         await wire.begin()
-        nonsense = [b"hello\n\ndata: {\n\n", b"data: [1]\n\n", b"data: {}\n\n", b"data: \xff\n\n"]
-        await wire.piece(self._dice.choice(nonsense))
+        await wire.piece(
+            self._dice.choice([b"hello\n\ndata: {\n\n", b"data: [1]\n\n", b"data: {}\n\n", b"data: \xff\n\n"])
+        )
         await wire.end()
         return True
 
@@ -117,9 +116,7 @@ COMPLETION = json.dumps(
     {
         "id": "c",
         "object": "chat.completion",
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}, "finish_reason": "stop"}
-        ],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9},
     }
 ).encode()

@@ -285,3 +285,44 @@ def test_a_key_with_a_line_break_is_a_configuration_error():
     with pytest.raises(ConfigError) as caught:
         OpenAI(api_key="sk-123\r\nx: y")
     assert "sk-123" not in str(caught.value)
+
+
+COUNTED = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+def last_events(usage):
+    events = [{"choices": [{"index": 0, "delta": {"content": "hi"}}]},
+              {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]  # fmt: skip
+    return [b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*events, *usage]]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_the_chunk_that_ends_the_answer_brings_the_usage_and_it_is_shown_once(serve, call, shown):
+    async def streamed(peer):
+        await peer.receive()
+        await peer.begin_stream()
+        for piece in [*last_events([{"choices": [], "usage": COUNTED}]), b"data: [DONE]\n\n"]:
+            await peer.piece(piece)
+            await asyncio.sleep(0.01)
+        await peer.end_stream()
+
+    server = await serve(streamed)
+    asked = call(stream=True, body={"stream_options": {"include_usage": True}} if shown else {})
+    chunks = [chunk async for chunk in OpenAI(server.url).send(asked)]
+    assert next(chunk for chunk in chunks if chunk.finish).usage == Usage(7, 3)
+    assert sum(b"prompt_tokens" in chunk.raw for chunk in chunks) == shown
+
+
+async def test_an_answer_that_is_whole_stays_so_when_the_connection_breaks_before_its_usage(serve, call):
+    async def cut(peer):
+        await peer.receive()
+        await peer.begin_stream()
+        for piece in last_events([]):
+            await peer.piece(piece)
+        await asyncio.sleep(0.05)
+        peer.reset()
+
+    server = await serve(cut)
+    chunks = [chunk async for chunk in OpenAI(server.url).send(call(stream=True))]
+    assert chunks[-1].finish == "stop"
+    assert "".join(chunk.text for chunk in chunks) == "hi"

@@ -26,6 +26,7 @@ from ..errors import (
     TimedOut,
     TooLong,
     Unauthenticated,
+    Unmasked,
     Unreachable,
     Unsupported,
     nearest,
@@ -55,6 +56,7 @@ TABLE: Mapping[type[ProviderError], Action] = {
     OutOfFunds: Action.NEXT,
     Skipped: Action.NEXT,
     Rejected: Action.REFUSE,
+    Unmasked: Action.REFUSE,
     ProviderError: Action.NEXT,
 }
 

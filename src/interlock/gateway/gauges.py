@@ -5,6 +5,7 @@ A scrape is answered on the event loop, so all of it comes from memory.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -37,6 +38,12 @@ class Gauges(Collector):
         failed = CounterMetricFamily("interlock_ledger_failures", "Records that could not be written.")
         failed.add_metric((), service.router.ledger.failed)
         yield failed
+        runs = GaugeMetricFamily("interlock_runs_open", "Answers in the making.")
+        runs.add_metric((), sum(not run.ended for run in service.router.plan.runs))
+        yield runs
+        tasks = GaugeMetricFamily("interlock_tasks", "Tasks of the event loop.")
+        tasks.add_metric((), len(asyncio.all_tasks()))
+        yield tasks
         spooled = GaugeMetricFamily("interlock_ledger_spooled", "Rows on this machine that wait for the database.")
         spooled.add_metric((), service.router.ledger.spooled)
         yield spooled
@@ -45,6 +52,11 @@ class Gauges(Collector):
         listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")
         listeners.add_metric((), service.hub.listeners)
         yield listeners
+        degraded = GaugeMetricFamily(
+            "interlock_counter_degraded", "1 while budgets and rates cannot be counted together with other workers."
+        )
+        degraded.add_metric((), float(service.door.degraded))
+        yield degraded
         dropped = CounterMetricFamily("interlock_events_dropped", "Events lost to slow listeners.")
         dropped.add_metric((), service.hub.dropped)
         yield dropped

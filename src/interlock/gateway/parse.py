@@ -163,6 +163,7 @@ def chat(
         seed=fields.seed,
         body=body,
         native=native,
+        cache=_cache(headers.get(b"cache-control")),
     )
     explain = bool(said.explain) or _text(headers, b"x-interlock-explain") in ("1", "true")
     return Parsed(request, explain)
@@ -242,6 +243,14 @@ def _hints(text: str) -> dict[str, str]:
         if not equals or not name.strip():
             raise RequestError("header x-interlock-hints: write name=value, name=value", param="x-interlock-hints")
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _cache(control: bytes | None) -> str:
+    """The stricter of the two wishes that we know."""
+    if control is None:
+        return ""
+    wishes = {wish.strip() for wish in control.lower().split(b",")}
+    return "no-store" if b"no-store" in wishes else "no-cache" if b"no-cache" in wishes else ""
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:

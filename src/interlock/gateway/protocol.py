@@ -34,12 +34,13 @@ Observe = Callable[[str, int, float], None]  # name, status, seconds
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
     """Sizes in bytes, times in seconds. `idle`: between requests; `receive`: from the first byte of a request to
-    its last."""
+    its last; `send`: without the client taking a byte of what waits for it."""
 
     body: int = 8 * 1024 * 1024
     head: int = 64 * 1024
     idle: float = 75.0
     receive: float = 60.0
+    send: float = 60.0
 
 
 class MethodNotAllowed(RequestError):
@@ -64,6 +65,7 @@ class Connection(HttpToolsProtocol):
         self.refused = False
         self.since = self.loop.time()  # when the wait for the client began
         self.receiving = False
+        self.unsent, self.unsent_since = 0, self.since
 
     # From the transport
 
@@ -235,6 +237,11 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """Called about once a second: close a connection that is idle, or whose request does not get finished."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self.unsent:
+            self.unsent, self.unsent_since = unsent, now
+        elif now - self.unsent_since > self.limits.send:
+            self.transport.abort()  # an answer that nobody reads would hold its slots, and its provider's, for ever
         if self.refused:
             return
         if self.receiving:

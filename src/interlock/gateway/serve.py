@@ -73,7 +73,9 @@ def serving(
     service.watched = watched
     server = build(
         service,
-        limits=HttpLimits(body=own.max_body_bytes),
+        limits=HttpLimits(
+            own.max_body_bytes, own.max_head_bytes, own.idle_timeout_s, own.receive_timeout_s, own.send_timeout_s
+        ),
         grace=own.grace_s,
         drain=own.drain_s,
         ready=lambda: ready(url(listener)),

@@ -32,6 +32,7 @@ NEUTRAL = frozenset(
         "provider_rejected_request",
         "provider_cannot_express_request",
         "context_length_exceeded",
+        "masking_failed",
         "cancelled",
     }
 )

@@ -31,6 +31,7 @@ class Anthropic:
         max_tokens: cap on the answer when neither the caller nor the candidate's profile states one; the API wants one.
         headers: further headers of every request, `anthropic-beta` for example.
         ca_file: trusted certificates instead of the system's.
+        link_local: permit link-local addresses and those of clouds' metadata services.
         limits: sizes, timeouts and the number of connections.
     """
 
@@ -40,12 +41,13 @@ class Anthropic:
     max_tokens: int = 4096
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str = ""
+    link_local: bool = False
     limits: Limits = field(default_factory=Limits)
 
     speaks: ClassVar[str] = "messages"
 
     def __post_init__(self) -> None:
-        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file)
+        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file, link_local=self.link_local)
         self._endpoint = lru_cache(64)(self._endpoint_for)
 
     def _endpoint_for(self, betas: str) -> bytes:

@@ -151,7 +151,6 @@ class Connection(asyncio.Protocol):
         self, limits: Limits, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.used = False
         self._limits, self._on_free, self._on_lost = limits, on_free, on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -233,7 +232,6 @@ class Connection(asyncio.Protocol):
             if response.received:
                 response.fail(Garbled("the answer was cut off"))
             else:
-                response.stale = self.used
                 response.fail(Unreachable("the connection was closed before the answer began"))
         self._on_lost(self)
 
@@ -278,7 +276,6 @@ class Connection(asyncio.Protocol):
     def _complete(self, keep: bool) -> None:
         response, self._response = self._response, None
         self._draining = False
-        self.used = True
         if response is not None:
             response.finish()
         if keep:

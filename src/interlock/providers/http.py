@@ -11,10 +11,11 @@ import math
 import re
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, ProviderError, TimedOut, Unreachable
+from .address import resolve
 from .connection import Connection, Limits, Response
 
 __all__ = ["Client", "Limits", "Response"]
@@ -30,15 +31,18 @@ class Client:
         base_url: `http://` or `https://`, a host, and an optional port and path prefix.
         limits: sizes and times.
         ca_file: a file of trusted certificates instead of the system's.
+        link_local: permit link-local addresses and those of clouds' metadata services.
 
     Raises `ConfigError` for a URL or header that cannot be sent.
     """
 
-    def __init__(self, base_url: str, limits: Limits | None = None, *, ca_file: str = "") -> None:
+    def __init__(
+        self, base_url: str, limits: Limits | None = None, *, ca_file: str = "", link_local: bool = False
+    ) -> None:
         self.limits = limits or Limits()
         self.base_url = base_url
         self._host, self._port, self._tls, self._authority, self._prefix = parse(base_url)
-        self._ca_file = ca_file
+        self._ca_file, self._link_local = ca_file, link_local
         self._context: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: list[Connection] = []
@@ -60,8 +64,9 @@ class Client:
     ) -> Response:
         """The response, with its headers (`stream`) or whole. `deadline` is a time of `time.monotonic()`.
 
-        A request whose kept-alive connection turns out to be dead before a single byte came back is sent once more on a
-        new one. The caller reads the body, or gives it up with `close`.
+        A kept-alive connection that is found dead before anything is sent is replaced. One that dies afterwards is
+        `Unreachable`, since the provider may have begun to work: whether to ask again is for the fallback table. The
+        caller reads the body, or gives it up with `close`.
 
         Raises:
             Unreachable: no connection, or it was closed before the answer began.
@@ -128,7 +133,7 @@ class Client:
 
         try:
             async with asyncio.timeout(min(self.limits.connect, end - loop.time())):
-                await loop.create_connection(build, self._host, self._port, ssl=self._tls_context())
+                await self._open_transport(loop, build)
         except BaseException as error:
             for connection in made:
                 connection.abort()
@@ -141,6 +146,18 @@ class Client:
             raise
         self._connections.add(made[-1])
         return made[-1]
+
+    async def _open_transport(self, loop: asyncio.AbstractEventLoop, build: Callable[[], Connection]) -> None:
+        """To the first address that answers; each was looked at, so no name can point elsewhere in between."""
+        context, trouble = self._tls_context(), OSError("it has no address")
+        for address in await resolve(self._host, self._port, self._link_local):
+            try:
+                name = self._host if context is not None else None
+                await loop.create_connection(build, address, self._port, ssl=context, server_hostname=name)
+                return
+            except OSError as error:
+                trouble = error
+        raise trouble
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._tls and self._context is None:

@@ -7,16 +7,17 @@ sets the candidate's options and asks every stream for its usage.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from ..errors import Garbled
+from ..errors import Garbled, ProviderError
 from ..types import Chunk
 from .base import Call, Chunks
 from .failures import failure, failure_inside
-from .http import Client, Limits
+from .http import Client, Limits, Response
 from .sse import Events
 from .wire import Reader, messages_of, wants_usage
 
@@ -30,6 +31,7 @@ class OpenAI:
         api_key: sent as a bearer token; empty sends none.
         headers: further headers of every request.
         ca_file: trusted certificates instead of the system's.
+        link_local: permit link-local addresses and those of clouds' metadata services.
         limits: sizes, timeouts and the number of connections.
     """
 
@@ -37,10 +39,11 @@ class OpenAI:
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str = ""
+    link_local: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file)
+        self._client = Client(self.base_url, self.limits, ca_file=self.ca_file, link_local=self.link_local)
         key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         fixed = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         self._endpoint = self._client.endpoint("POST", "/chat/completions", {**fixed, **key, **self.headers})
@@ -58,17 +61,47 @@ class OpenAI:
             if response.headers.get(b"content-type", b"").startswith(b"application/json"):
                 understand(reader, await response.read())
                 raise Garbled("a stream was asked for, one JSON document came")
-            events = Events()
-            while data := await response.chunk():
-                for _, event in events.feed(data):
-                    if event == b"[DONE]":
-                        response.release()
-                        return
-                    yield understand(reader, event)
-            if not reader.finish:
-                raise Garbled("the stream ended before the answer did")
+            async with aclosing(self._stream(response, reader)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             response.close()
+
+    async def _stream(self, response: Response, reader: Reader) -> Chunks:
+        """The chunk that ends the answer is held until the usage is there, which follows at once.
+
+        So a caller who leaves at the answer's end cannot take its usage along, and one whose provider breaks off in
+        between has the whole answer.
+        """
+        events, last = Events(), None
+        while True:
+            try:
+                data = await response.chunk()
+            except ProviderError:
+                if last is None:
+                    raise
+                yield last
+                return
+            for _, event in events.feed(data):
+                if event == b"[DONE]":
+                    response.release()
+                    if last is not None:
+                        yield last
+                    return
+                chunk = understand(reader, event)
+                if last is not None:
+                    yield last if chunk.usage is None else msgspec.structs.replace(last, usage=chunk.usage)
+                    last = None
+                if chunk.finish and chunk.usage is None:
+                    last = chunk
+                else:
+                    yield chunk
+            if not data:
+                break
+        if last is not None:
+            yield last
+        elif not reader.finish:
+            raise Garbled("the stream ended before the answer did")
 
     async def aclose(self) -> None:
         await self._client.aclose()
