@@ -60,13 +60,16 @@ def serving(
 
     `watched` is the configuration file to reload when it changes. The router is closed at the end. A `worker`
     has a number, and the sockets of all workers' metrics.
+
+    Raises `ConfigError` when budgets are configured that could not hold.
     """
-    from .front import front
+    from .front import countable, front
     from .protocol import HttpLimits
     from .reload import watching
     from .server import build
     from .service import Service
 
+    countable(router.plan.settings, alone=not router.ledger.shared)
     own = router.plan.settings.server
     watch = [watching(watched, own.reload_every_s)] if watched is not None else []
     service = Service(router, front(router.plan.settings, router.plan.candidates), [*watch, *background], worker)
