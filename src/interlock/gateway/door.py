@@ -137,10 +137,10 @@ class Door:
 
     async def _count_late_rows(self) -> None:
         """What an earlier life left in the spool was not there when the ledger was folded."""
-        if self._spooled and isinstance(self._counter, RedisCounter) and self._ledger is not None:
-            if not self._ledger.spooled:
-                await self._counter.recount()
-                self._spooled = False
+        counter, ledger = self._counter, self._ledger
+        if self._spooled and ledger is not None and not ledger.spooled and isinstance(counter, RedisCounter):
+            await counter.recount()
+            self._spooled = False
 
     def _begin(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
