@@ -58,7 +58,7 @@ async def test_candidates_carry_everything_that_is_configured(scripted: Any) -> 
 
 async def test_guards_stand_as_configured(scripted: Any) -> None:
     always = [guard.name for guard in build_plan(scripted.settings()).guards.guards]
-    assert always == ["addressed", "access", "capability", "dialect", "health"]
+    assert always == ["addressed", "access", "budget", "capability", "dialect", "health"]
     rule = {"name": "long", "when": "signals.tokens > 100.0", "forbid": ["cheap"]}
     blocks = {"trust": {"allow": ["public"]}, "rules": [rule], "limits": {"max_cost_usd": 0.5}}
     plan = build_plan(scripted.settings(guards=blocks))

@@ -35,7 +35,10 @@ BELOW: dict[str, set[str]] = {
     "execution": NOUNS | {"providers", "guards", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
+    "identity": NOUNS,
+    "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
+    | {"identity"}
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
     | {"presets"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
@@ -66,6 +69,7 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
+    | {"identity", "admission"}
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
     | {"exploration", "signals"},
 }

@@ -22,6 +22,7 @@ from .guards import (
     Access,
     Addressed,
     Board,
+    BudgetGuard,
     CapabilityGuard,
     Dialect,
     Guard,
@@ -31,6 +32,7 @@ from .guards import (
     Rule,
     Rules,
     Trust,
+    WorstCase,
 )
 from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
@@ -216,6 +218,7 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     hard: list[Guard] = [
         Addressed({name: model.candidates for name, model in settings.models.items()}),
         Access(own.access.tenants, own.access.default),
+        BudgetGuard(worst_case(settings)),
         CapabilityGuard(own.capability.forbid_unknown, own.capability.margin),
         Dialect({name: getattr(PROVIDERS[block.kind], "speaks", "") for name, block in settings.providers.items()}),
         Health(board),
@@ -226,6 +229,17 @@ def guards_of(settings: Settings, board: Board) -> Guards:
         hard.append(Rules([Rule(rule.name, rule.when, rule.forbid, rule.because, rule.allow) for rule in own.rules]))
     limits = Limits(own.limits.max_cost_usd, own.limits.deadline_s, own.limits.min_quality)
     return Guards(hard, [LimitsGuard(limits)])
+
+
+def worst_case(settings: Settings) -> WorstCase:
+    """What one request may cost at most: a cascade pays for several answers."""
+    own, assumed = settings.execution, settings.admission.assume
+    return WorstCase(
+        calls=own.max_stages if own.strategy == "cascade" else 1,
+        price_in=None if assumed.price is None else assumed.price.input,
+        price_out=None if assumed.price is None else assumed.price.output,
+        output_tokens=assumed.output_tokens,
+    )
 
 
 def board_of(settings: Settings, previous: Plan | None) -> Board:

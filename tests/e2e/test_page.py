@@ -69,7 +69,7 @@ server:
   reload_every_s: 86400
   keys:
     - {tenant: acme, key: "env:ACME_KEY"}
-    - {tenant: ops, key: "env:OPS_KEY", operator: true}
+    - {tenant: ops, key: "env:OPS_KEY", role: operator}
 """
 SECRETS = {"ACME_KEY": "sk-acme", "OPS_KEY": "sk-ops"}
 AS_ACME, AS_OPS = ({"authorization": f"Bearer {secret}"} for secret in SECRETS.values())
