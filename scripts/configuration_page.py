@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -81,6 +81,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
             "privacy": "see [privacy](#privacy)",
+            "telemetry": "see [telemetry](#telemetry)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "server": "see [server](#server)",
@@ -98,6 +99,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "headers": "further headers of each call; none may carry a secret",
             "ca_file": "certificates to trust instead of the system's",
             "path": "pocket: a folder of weights instead of the packaged ones; replay: the recording",
+            "models": "pocket: those to load; all that ship where none is named",
             "max_connections": "open at once; further calls wait",
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
@@ -285,6 +287,19 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         },
     ),
     (
+        "telemetry",
+        parts.TelemetrySettings,
+        "Read at the start. Traces need the extra `otel`; a caller's `traceparent` goes on to providers in any case.",
+        {
+            "otlp_endpoint": "the collector, such as `http://127.0.0.1:4318/v1/traces`; empty sends nothing",
+            "service_name": "ours in the traces",
+            "sample": "share of the requests traced that come without a trace; one that comes with one decides itself",
+            "interval_s": "between two batches",
+            "queue": "requests that wait for the next batch; more are dropped and counted",
+            "logs": "`text`, or `json`: one object a line",
+        },
+    ),
+    (
         "ledger",
         parts.LedgerSettings,
         "",
@@ -399,6 +414,8 @@ def words(kind: Any) -> str:
         return " ".join([words(inner), *(f"{sign} {bound:g}" for sign, bound in bounds_of(meta))])
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return "block"
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
     if get_args(kind) and get_origin(kind) not in (dict, list, tuple):
         return " or ".join(dict.fromkeys(words(arg) for arg in get_args(kind) if arg is not type(None)))
     plain = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "mapping", list: "list"}

@@ -30,8 +30,9 @@ BELOW: dict[str, set[str]] = {
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
+    "telemetry": NOUNS,
     "masking": NOUNS | {"providers", "signals"},
-    "execution": NOUNS | {"providers", "guards"},
+    "execution": NOUNS | {"providers", "guards", "telemetry"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "config": NOUNS
@@ -65,7 +66,8 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
-    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
+    | {"router", "telemetry"}
+    | {"assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
     | {"exploration", "signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them

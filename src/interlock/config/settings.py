@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -175,6 +175,17 @@ class PrivacySettings(Part, frozen=True):
     unmasked: tuple[str, ...] = ()
 
 
+class TelemetrySettings(Part, frozen=True):
+    """Traces go to an OpenTelemetry collector when it is named. Read at the start."""
+
+    otlp_endpoint: str = ""
+    service_name: str = "interlock"
+    sample: Share = 1.0
+    interval_s: Positive = 1.0
+    queue: Count = 2048
+    logs: Literal["text", "json"] = "text"
+
+
 class LedgerSettings(Part, frozen=True):
     """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
 
@@ -249,6 +260,7 @@ class Settings(Part, frozen=True):
     shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
     privacy: PrivacySettings = PrivacySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     server: ServerSettings = ServerSettings()

@@ -191,13 +191,14 @@ class Executor:
         budget: RetryBudget | None = None,
         *,
         default_order: Sequence[str] = (),
+        traced: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.providers, self.strategy, self.board = dict(providers), strategy, board
         self.candidates = {candidate.name: candidate for candidate in candidates}
-        self.fallback, self.default_order = fallback or Fallback(), tuple(default_order)
+        self.fallback, self.default_order, self.traced = fallback or Fallback(), tuple(default_order), traced
         self.budget = budget or RetryBudget()
         self._clock, self._walker = clock, Walker(self.fallback, sleep, draw)
         for candidate in self.candidates.values():
@@ -236,5 +237,6 @@ class Executor:
             deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
             max_attempts=self.fallback.max_attempts,
             default_order=self.default_order,
+            traced=self.traced,
         )
         return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)
