@@ -17,6 +17,7 @@ from interlock.estimators import ESTIMATORS
 from interlock.execution import TABLE
 from interlock.exploration import EXPLORATIONS
 from interlock.guards.rules import CANDIDATE, REQUEST, SIGNALS
+from interlock.identity import Budget, RateLimits
 from interlock.objectives import OBJECTIVES
 from interlock.signals import SOURCES
 
@@ -84,14 +85,18 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "telemetry": "see [telemetry](#telemetry)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
+            "tenants": "budgets and rates of tenants, by name; see [tenants](#tenantsname)",
+            "admission": "how budgets and rates are counted; see [admission](#admission)",
             "server": "see [server](#server)",
             "responses": "see [responses](#responses)",
+            "cache": "see [cache](#cache)",
         },
     ),
     (
         "`providers.<name>`",
         parts.ProviderSettings,
-        "A key that the kind does not use is an error: `pocket` and `replay` have `path` only, the others all else.",
+        "A key that the kind does not use is an error: `pocket` has `path` and `models`, `replay` has `path`, the "
+        "others all else.",
         {
             "kind": "`openai` (also vLLM, SGLang, Ollama, llama.cpp), `anthropic`, `pocket` or `replay`",
             "base_url": "up to and including `/v1`; empty is the kind's own service",
@@ -99,7 +104,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "headers": "further headers of each call; none may carry a secret",
             "ca_file": "certificates to trust instead of the system's",
             "path": "pocket: a folder of weights instead of the packaged ones; replay: the recording",
-            "models": "pocket: those to load; all that ship where none is named",
+            "models": "pocket: which to load, each with its specialists; all that ship where none is named",
             "max_connections": "open at once; further calls wait",
             "connect_timeout_s": "until a connection stands",
             "first_byte_timeout_s": "until the answer begins",
@@ -330,7 +335,8 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         {
             "host": "address to listen on",
             "port": "0 lets the system choose",
-            "keys": "see [keys](#serverkeys); without any, everyone may call",
+            "keys": "see [keys](#serverkeys); without any, virtual ones included, everyone may call",
+            "jwt": "see [jwt](#serverjwt)",
             "max_body_bytes": "larger requests are refused",
             "max_head_bytes": "of a request line and its headers; larger ones are refused",
             "idle_timeout_s": "an unused connection is kept",
@@ -348,8 +354,77 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         {
             "tenant": "whose requests these are",
             "key": "`env:NAME`, sent by callers as a bearer token",
-            "operator": "sees all tenants and may steer",
+            "role": "`viewer` sees what is its tenant's; `operator` sees all and steers; `admin` also manages keys",
+            "candidates": "globs over the candidates it may use",
+            "budgets": "see [budgets](#budgets)",
+            "limits": "see [limits](#limits)",
         },
+    ),
+    (
+        "server.jwt",
+        parts.JwtSettings,
+        "Signed bearer tokens as keys; needs the extra `jwt`. Exactly one of `jwks_url`, `public_key` and `secret`.",
+        {
+            "issuer": "what `iss` must be",
+            "audience": "what `aud` must be or hold",
+            "jwks_url": "where the issuer's public keys are; https, fetched beside the requests",
+            "public_key": "`env:NAME`, PEM",
+            "secret": "`env:NAME`, shared with the issuer",
+            "algorithms": "of signatures that are accepted",
+            "tenant_claim": "a claim, or a dotted path to one",
+            "key_claim": "what budgets and rates are counted by",
+            "role_claim": "a text or a list of texts",
+            "roles": "roles by value of that claim; the highest counts, else `viewer`",
+            "tenant": "of tokens without a tenant claim; empty refuses them",
+            "candidates": "globs over the candidates a token may use",
+            "budgets": "of each key; see [budgets](#budgets)",
+            "limits": "of each key; see [limits](#limits)",
+        },
+    ),
+    (
+        "`tenants.<name>`",
+        parts.TenantSettings,
+        "What all keys of a tenant may use together.",
+        {"budgets": "see [budgets](#budgets)", "limits": "see [limits](#limits)"},
+    ),
+    (
+        "budgets[]",
+        Budget,
+        "Of a key or a tenant, one for each window. Windows are calendar ones in UTC. See "
+        "[keys and budgets](../how-to/keys-and-budgets.md).",
+        {
+            "window": "which window it is for",
+            "hard_usd": "requests that might exceed it are refused",
+            "soft_usd": "answers carry the header `x-interlock-budget-warning` above it",
+        },
+    ),
+    (
+        "limits",
+        RateLimits,
+        "Of a key or a tenant.",
+        {
+            "requests_per_minute": "a bucket of this size that fills within a minute",
+            "tokens_per_minute": "prompt and answer together, as the provider counts them",
+            "parallel_streams": "streamed answers open at once",
+        },
+    ),
+    (
+        "admission",
+        parts.AdmissionSettings,
+        "Read at the start only.",
+        {
+            "keys": "the SQLite file of virtual keys; default: `<ledger>.keys.db` beside the ledger",
+            "redis": "count together with other gateways; needs the extra `redis`",
+            "prefix": "of everything in Redis",
+            "when_lost": "without Redis each gateway lets in its share (`local`), or nobody who has a limit (`refuse`)",
+            "assume": "see [assume](#admissionassume)",
+        },
+    ),
+    (
+        "admission.assume",
+        parts.AssumeSettings,
+        "What candidates that do not say so may cost at most. Without it a hard budget rules them out.",
+        {"price": "see [price](#candidatesprice)", "output_tokens": "of an answer"},
     ),
     (
         "responses",
@@ -360,6 +435,20 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "retention_s": "how long a response is kept at most",
             "entries": "at most so many; the oldest goes first",
             "max_bytes": "of all of them together",
+        },
+    ),
+    (
+        "cache",
+        parts.CacheSettings,
+        "Off unless asked for; in the memory of each process. How it works: [Answer from the cache]"
+        "(../how-to/answer-from-the-cache.md).",
+        {
+            "exact": "give an answer again to the same request of the same tenant",
+            "semantic": "also to a request that asks the same in other words",
+            "similarity": "semantic: the least cosine of two prompts; words, numbers and negations must agree too",
+            "ttl_s": "how old an answer may be",
+            "entries": "at most so many answers; the least recently used goes first",
+            "max_bytes": "of all answers together",
         },
     ),
 ]
@@ -415,7 +504,7 @@ def words(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return "block"
     if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
+        return ", ".join(f"`{value}`" for value in get_args(kind))
     if get_args(kind) and get_origin(kind) not in (dict, list, tuple):
         return " or ".join(dict.fromkeys(words(arg) for arg in get_args(kind) if arg is not type(None)))
     plain = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "mapping", list: "list"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -35,6 +37,50 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """`interlock serve` over the embedded pool, on a free port, its ledger beside its log."""
     with running_gateway(tmp_path_factory.mktemp("gateway"), env=WITHOUT_PROVIDERS, patience=180) as running:
         yield running
+
+
+@dataclass
+class Redis:
+    """A Redis or Valkey server of our own, empty, that keeps nothing on disk."""
+
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        binary = shutil.which("valkey-server") or shutil.which("redis-server")
+        assert binary
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as peer:
+                peer.sendall(b"PING\r\n")
+                if peer.recv(64).startswith(b"+PONG"):
+                    return
+            time.sleep(0.02)
+        raise AssertionError("redis-server did not answer")
+
+    def stop(self) -> None:
+        """As suddenly as a machine that is switched off."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    if not (shutil.which("valkey-server") or shutil.which("redis-server")):
+        if os.environ.get("INTERLOCK_REQUIRE_ALL") == "1":
+            pytest.fail("neither valkey-server nor redis-server is installed")
+        pytest.skip("neither valkey-server nor redis-server is installed")
+    server = Redis(free_port())
+    server.start()
+    yield server
+    server.stop()
 
 
 class PostgresServer:

@@ -58,7 +58,7 @@ async def test_candidates_carry_everything_that_is_configured(scripted: Any) -> 
 
 async def test_guards_stand_as_configured(scripted: Any) -> None:
     always = [guard.name for guard in build_plan(scripted.settings()).guards.guards]
-    assert always == ["addressed", "access", "capability", "dialect", "health"]
+    assert always == ["addressed", "access", "budget", "capability", "dialect", "health"]
     rule = {"name": "long", "when": "signals.tokens > 100.0", "forbid": ["cheap"]}
     blocks = {"trust": {"allow": ["public"]}, "rules": [rule], "limits": {"max_cost_usd": 0.5}}
     plan = build_plan(scripted.settings(guards=blocks))
@@ -86,6 +86,23 @@ async def test_execution_stands_as_configured(scripted: Any) -> None:
     rules = executor.fallback
     assert (rules.max_attempts, rules.retries, rules.backoff, rules.patience, rules.deadline) == (3, 2, 0.1, 1.0, 9.0)
     assert rules.actions == {"provider_timeout": "refuse"}
+
+
+async def test_a_cache_stands_as_configured_and_outlives_a_reload_that_leaves_the_candidates(scripted: Any) -> None:
+    assert build_plan(scripted.settings()).executor.recall is None
+    own = {"semantic": True, "similarity": 0.9, "ttl_s": 5, "entries": 7, "max_bytes": 8}
+    plan = build_plan(scripted.settings(cache=own))
+    recall = plan.executor.recall
+    assert recall is not None
+    cache = recall.cache
+    assert (recall.semantic, cache.similarity, cache.ttl, cache.entries, cache.size) == (True, 0.9, 5, 7, 8)
+    policy = {"seed": 3}
+    assert build_plan(scripted.settings(cache=own, policy=policy), previous=plan).executor.recall is recall
+    others = scripted.settings(cache=own, candidates=[CANDIDATE, BARE])
+    assert build_plan(others, previous=plan).executor.recall is not recall
+    exact = build_plan(scripted.settings(cache={"exact": True})).executor.recall
+    assert exact is not None
+    assert (exact.semantic, exact.cache.similarity) == (False, 2.0)
 
 
 async def test_health_and_policy_stand_as_configured(scripted: Any) -> None:

@@ -31,11 +31,15 @@ BELOW: dict[str, set[str]] = {
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
     "telemetry": NOUNS,
+    "caching": NOUNS,
     "masking": NOUNS | {"providers", "signals"},
-    "execution": NOUNS | {"providers", "guards", "telemetry"},
+    "execution": NOUNS | {"providers", "guards", "telemetry", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
+    "identity": NOUNS,
+    "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
+    | {"identity"}
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
     | {"presets"},
     "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
@@ -60,14 +64,14 @@ BELOW: dict[str, set[str]] = {
         "consumption",
         "policy",
     }
-    | {"providers", "execution", "ledger", "learning", "pocket"},
+    | {"providers", "execution", "caching", "ledger", "learning", "pocket"},
     "lifecycle": NOUNS | {"assembly", "config", "plan", "policy", "providers", "router"},
     "offered": NOUNS | {"config", "providers", "pocket"},
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
-    | {"router", "telemetry"}
-    | {"assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
+    | {"identity", "admission", "telemetry"}
+    | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
     | {"exploration", "signals"},
 }
 AT_THE_TOP = {"lab", "cli", "__main__"}  # may know everything; nothing below may know them

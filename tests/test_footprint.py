@@ -35,7 +35,7 @@ def test_importing_is_cheap() -> None:
 
 @pytest.mark.parametrize("module", ["gateway.server", "assembly", "pocket", "sync", "cli"])
 def test_no_part_of_the_base_install_imports_a_heavy_library(module: str) -> None:
-    heavy = ["torch", "scipy", "pandas", "matplotlib", "onnx", "onnxruntime", "transformers", "sklearn"]
+    heavy = ["torch", "scipy", "pandas", "matplotlib", "onnx", "onnxruntime", "transformers", "sklearn", "asyncpg"]
     code = f"import interlock.{module}, sys; print([name for name in {heavy!r} if name in sys.modules])"
     assert in_a_process(code) == "[]"
 

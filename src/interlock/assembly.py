@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .caching import Cache
 from .config import Settings, from_document, load
 from .config.document import Document
 from .config.load import secret
@@ -15,12 +16,13 @@ from .config.settings import CandidateSettings, PolicySettings, PrivacySettings,
 from .consumption import Consumption
 from .errors import ConfigError
 from .estimators import ESTIMATORS
-from .execution import STRATEGIES, Cascade, Executor, Fallback, RetryBudget, Strategy
+from .execution import STRATEGIES, Cascade, Executor, Fallback, Recall, RetryBudget, Strategy
 from .exploration import EXPLORATIONS
 from .guards import (
     Access,
     Addressed,
     Board,
+    BudgetGuard,
     CapabilityGuard,
     Dialect,
     Guard,
@@ -30,6 +32,7 @@ from .guards import (
     Rule,
     Rules,
     Trust,
+    WorstCase,
 )
 from .learning.learner import Learner, Publish
 from .learning.trust import Trust as JudgeTrust
@@ -161,6 +164,7 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
             budget,
             default_order=settings.policy.default_order,
             traced=settings.telemetry.sample if settings.telemetry.otlp_endpoint else None,
+            recall=recall_of(settings, previous),
         ),
         board=board,
         default_order=settings.policy.default_order,
@@ -187,6 +191,20 @@ def _member(family: Mapping[str, type[Any]], block: Mapping[str, Any]) -> Any:
     return family[parameters.pop("kind")](**parameters)
 
 
+def recall_of(settings: Settings, previous: Plan | None) -> Recall | None:
+    """The cache; across a reload it is kept while the candidates are the same."""
+    own = settings.cache
+    if not (own.exact or own.semantic):
+        return None
+    if previous is not None:
+        before = previous.settings
+        now = settings.cache, settings.candidates, settings.providers
+        if (before.cache, before.candidates, before.providers) == now:
+            return previous.executor.recall
+    similarity = own.similarity if own.semantic else 2.0
+    return Recall(Cache(own.ttl_s, own.entries, own.max_bytes, similarity), own.semantic)
+
+
 def strategy_of(settings: Settings) -> Strategy:
     own = settings.execution
     if own.strategy == "cascade":
@@ -201,6 +219,7 @@ def guards_of(settings: Settings, board: Board) -> Guards:
     hard: list[Guard] = [
         Addressed({name: model.candidates for name, model in settings.models.items()}),
         Access(own.access.tenants, own.access.default),
+        BudgetGuard(worst_case(settings)),
         CapabilityGuard(own.capability.forbid_unknown, own.capability.margin),
         Dialect({name: getattr(PROVIDERS[block.kind], "speaks", "") for name, block in settings.providers.items()}),
         Health(board),
@@ -211,6 +230,17 @@ def guards_of(settings: Settings, board: Board) -> Guards:
         hard.append(Rules([Rule(rule.name, rule.when, rule.forbid, rule.because, rule.allow) for rule in own.rules]))
     limits = Limits(own.limits.max_cost_usd, own.limits.deadline_s, own.limits.min_quality)
     return Guards(hard, [LimitsGuard(limits)])
+
+
+def worst_case(settings: Settings) -> WorstCase:
+    """What one request may cost at most: a cascade pays for several answers."""
+    own, assumed = settings.execution, settings.admission.assume
+    return WorstCase(
+        calls=own.max_stages if own.strategy == "cascade" else 1,
+        price_in=None if assumed.price is None else assumed.price.input,
+        price_out=None if assumed.price is None else assumed.price.output,
+        output_tokens=assumed.output_tokens,
+    )
 
 
 def board_of(settings: Settings, previous: Plan | None) -> Board:

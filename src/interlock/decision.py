@@ -92,6 +92,8 @@ def _decision(
         config=plan.config,
         seed=seed,
         degraded=degraded,
+        key=request.key,
+        reserved=request.reserved or 0.0,
         signals=context.signals,
         vector=context.vector,
         seconds=seconds,

@@ -4,10 +4,14 @@
     ├── ConfigError            the operator: correct the configuration (file, line and nearest name are given)
     ├── RequestError           the caller: correct the request
     │   ├── Unauthorized       the caller: send a key that exists
+    │   ├── Forbidden          the caller: use a key whose role permits it
     │   ├── NotFound           the caller: ask for something that exists
     │   └── TooLarge           the caller: send less, or raise the stated limit
     ├── Refused                the caller or the operator: no candidate may serve; every candidate's reason is listed
     ├── Busy                   the caller: the same request again, later
+    ├── OverBudget             the caller or the operator: wait until the budget's window ends, or raise it
+    ├── Throttled              the caller: the same request again, when the rate permits it
+    ├── CounterUnreachable     the operator: budgets cannot be checked, since what counts them cannot be reached
     ├── ProviderError          the router: consult the fallback table; the caller only when the table is exhausted
     │   ├── RateLimited        wait as long as the provider says, or go to the next candidate
     │   ├── Overloaded         next candidate
@@ -26,6 +30,8 @@
     │   ├── LedgerCorrupt      the operator: the chain breaks at the row that is named
     │   ├── LedgerUnreachable  the caller: the same again, later; the operator when it lasts
     │   └── LedgerClosed       nobody: the process is going down
+    ├── KeyStoreError          the operator: the database of virtual keys cannot be used
+    ├── KeySetError            the operator: the keys of an issuer of tokens cannot be fetched
     ├── SnapshotError          the learner: fall back to the last good snapshot
     └── WeightsError           the operator: a weight file is missing, damaged or of another version
 
@@ -35,7 +41,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import Any
 
 
 class InterlockError(Exception):
@@ -44,6 +52,7 @@ class InterlockError(Exception):
     status = 500
     code = "internal_error"
     kind = "server_error"  # the `type` field of the OpenAI error shape
+    details: Mapping[str, Any] = {}  # further fields of it
 
     @property
     def message(self) -> str:
@@ -85,6 +94,10 @@ class Unauthorized(RequestError):
     status, code, kind = 401, "invalid_api_key", "authentication_error"
 
 
+class Forbidden(RequestError):
+    status, code, kind = 403, "permission_denied", "permission_error"
+
+
 class NotFound(RequestError):
     status, code = 404, "not_found"
 
@@ -121,6 +134,73 @@ class Busy(InterlockError):
     def __init__(self, problem: str, retry_after: float = 1.0) -> None:
         self.retry_after = retry_after
         super().__init__(problem)
+
+
+class OverBudget(InterlockError):
+    """A hard budget has no room for the request. Money in USD, `ends` in seconds since the epoch.
+
+    `needed` is what the cheapest candidate may cost at most. When requests under way hold what would be needed,
+    `retry_after` is short; otherwise it is the end of the window.
+    """
+
+    status, code, kind = 429, "insufficient_quota", "insufficient_quota"
+
+    def __init__(
+        self,
+        *,
+        scope: str,
+        name: str,
+        window: str,
+        used: float,
+        reserved: float,
+        limit: float,
+        needed: float,
+        ends: float | None,
+        retry_after: float | None,
+    ) -> None:
+        self.retry_after = retry_after
+        self.details = {
+            "budget": {
+                "scope": scope,
+                "name": name,
+                "window": window,
+                "used_usd": used,
+                "reserved_usd": reserved,
+                "limit_usd": limit,
+                "needed_usd": needed,
+                "window_ends": ends,
+            }
+        }
+        until = "" if ends is None else f"; the window ends at {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
+        held = f" and ${reserved:.6g} held for requests under way" if reserved else ""
+        super().__init__(
+            f"the {_per(window)} budget of {scope} {name!r} has no room for this request: ${used:.6g} used{held} "
+            f"of ${limit:.6g}, and it may cost ${needed:.6g}{until}"
+        )
+
+
+def _per(window: str) -> str:
+    return {"hour": "hourly", "day": "daily", "month": "monthly"}.get(window, window)
+
+
+class Throttled(InterlockError):
+    """A rate is exceeded: `limited` says which. `headers` are ready lines for the response."""
+
+    status, code, kind = 429, "rate_limit_exceeded", "rate_limit_error"
+
+    def __init__(
+        self, *, scope: str, name: str, limited: str, limit: int, retry_after: float, headers: bytes = b""
+    ) -> None:
+        self.retry_after, self.headers = retry_after, headers
+        self.details = {"limit": {"scope": scope, "name": name, "of": limited, "most": limit}}
+        what = f"{limit} streamed answers open at once" if limited == "streams" else f"{limit} {limited} a minute"
+        super().__init__(f"{scope} {name!r} is at its limit of {what}; try again in {retry_after:.3g} s")
+
+
+class CounterUnreachable(InterlockError):
+    status, code = 503, "counter_unreachable"
+
+    retry_after = 5.0
 
 
 class ProviderError(InterlockError):
@@ -217,6 +297,16 @@ class LedgerUnreachable(LedgerError):
 
 class LedgerClosed(LedgerError):
     status, code = 503, "shutting_down"
+
+
+class KeyStoreError(InterlockError):
+    code = "key_store_error"
+
+
+class KeySetError(InterlockError):
+    """The public keys of an issuer of tokens cannot be had. Those fetched before go on serving."""
+
+    code = "key_set_error"
 
 
 class SnapshotError(InterlockError):

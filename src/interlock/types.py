@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -36,6 +37,15 @@ class Capability(Enum):
 def new_id(prefix: str = "il") -> str:
     """A sortable identifier: milliseconds since the epoch, then 72 random bits."""
     return f"{prefix}-{time.time_ns() // 1_000_000:012x}{_random_bits()}"
+
+
+def time_of(id: str) -> float | None:
+    """When an identifier of `new_id` was made, in seconds since the epoch; `None` for any other."""
+    found = _MADE.match(id)
+    return None if found is None else int(found[1], 16) / 1000
+
+
+_MADE = re.compile(r"^[a-z]+-([0-9a-f]{12})[0-9a-f]{18}(?:$|\.)")
 
 
 def _random_bits() -> str:
@@ -106,11 +116,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     stream: bool = False
     seed: int | None = None
+    key: str = ""
+    """Which key it came with: the key's id, never its secret."""
+    allowed: tuple[str, ...] | None = None
+    """Globs of the candidates that the key may use; `None` is all."""
+    reserved: float | None = None
+    """USD set aside for it; a candidate that might cost more may not serve. `None` where no hard budget applies."""
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
     native: Native | None = None
     traceparent: str = ""
     """The W3C trace context that it came with, if any."""
+    cache: str = ""
+    """`no-cache`: no earlier answer, please; `no-store`: nor is this one to be kept. As in HTTP's `cache-control`."""
 
     @property
     def prompt(self) -> str:
@@ -279,7 +297,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What was considered, with which probability, and what was chosen (`None`: refused).
 
     `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good`, `no_promise` (the
-    objective `promise` could not promise anything of the chosen candidate) or `default_order`.
+    objective `promise` could not promise anything of the chosen candidate) or `default_order`. `key` is the id of the
+    key it came with, `reserved` the USD set aside for it.
     """
 
     id: str
@@ -294,6 +313,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     config: str
     seed: int
     degraded: str = ""
+    key: str = ""
+    reserved: float = 0.0
     signals: Mapping[str, Signal] = msgspec.field(default_factory=dict)
     vector: Vector = msgspec.field(default_factory=lambda: np.zeros(0, np.float32))
     seconds: float = 0.0
@@ -328,8 +349,15 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_write: int = 0
 
 
+CACHE = "cache"
+"""Why a step that was no call: an answer the candidate gave before was given again."""
+
+
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """One call to one candidate inside an execution: why it was made and how it ended (`error` is an error code)."""
+    """One call to one candidate inside an execution: why it was made and how it ended (`error` is an error code).
+
+    `similarity` is how near the request was to the one whose answer the cache gave, in [0, 1]: 1 for the same.
+    """
 
     candidate: str
     why: str
@@ -340,6 +368,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     confidence: float | None = None
     began: float | None = None
     """Seconds into the run; `None` for a call that was not made."""
+    similarity: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,6 +389,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     finish: str = ""
     error: str = ""
     quality: float | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether nobody was called: what it cost and how long it took then say nothing of the candidate."""
+        return any(step.why == CACHE for step in self.steps)
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,9 +108,7 @@ def test_a_secret_is_asked_for_and_never_copied(imported: Any) -> None:
     assert result.secrets == ["OPENAI_API_KEY", "OPENAI_API_KEY_2", "LITELLM_MASTER_KEY"]
     providers = {c["name"]: c["provider"] for c in result.settings["candidates"]}
     assert providers["a"] == providers["c"] != providers["b"]
-    assert result.settings["server"]["keys"] == [
-        {"tenant": "master", "key": "env:LITELLM_MASTER_KEY", "operator": True}
-    ]
+    assert result.settings["server"]["keys"] == [{"tenant": "master", "key": "env:LITELLM_MASTER_KEY", "role": "admin"}]
 
 
 def test_retries_and_cooldowns_arrive(imported: Any) -> None:

@@ -74,7 +74,7 @@ server:
   port: 8400
   keys:
     - {tenant: acme, key: "env:ACME_KEY"}
-    - {tenant: other, key: "env:OTHER_KEY", operator: true}
+    - {tenant: other, key: "env:OTHER_KEY", role: operator}
 shadow:
   preset: quality_cost
   exploration: {kind: softmax}
@@ -90,7 +90,7 @@ MISTAKES: dict[str, Mistake] = {
     "unknown key": ("guards:\n", "gaurds:\n", "gaurds", "unknown key 'gaurds'; did you mean 'guards'?"),
     "unknown key in a block": ("max_output", "max_ouput", "candidates[1].max_ouput", "did you mean 'max_output'?"),
     "unknown key in a price": ("{in: 1.27", "{inn: 1.27", "candidates[0].price.inn", "did you mean 'in'?"),
-    "unknown key of a tenant's key": ("operator: true", "opertor: true", "server.keys[1].opertor", "'operator'?"),
+    "unknown key of a tenant's key": ("role: operator", "rloe: operator", "server.keys[1].rloe", "'role'?"),
     "missing key": ("    model: big-model\n", "", "candidates[1]", "the key 'model' is missing"),
     "no candidates": ("candidates:\n  - name", "candidates: []\nx:\n  - name", "x", "unknown key 'x'"),
     "key twice": ("version: 1\n", "version: 1\nversion: 1\n", "version", "stands here twice; the first is on line 1"),
@@ -296,6 +296,18 @@ MISTAKES: dict[str, Mistake] = {
         "request.hints.region == 'eu'",
         "guards.rules[1].when",
         "ask first: `has(request.hints.region)",
+    ),
+    "cache that is off": (
+        "learner:\n",
+        "cache: {ttl_s: 5}\nlearner:\n",
+        "cache",
+        "nothing is cached: set `exact: true`",
+    ),
+    "similarity of an exact cache": (
+        "learner:\n",
+        "cache: {exact: true, similarity: 0.9}\nlearner:\n",
+        "cache.similarity",
+        "without `semantic: true`",
     ),
     # YAML itself
     "not YAML": ("version: 1", "version: [1", "", "not YAML: expected ',' or ']'"),

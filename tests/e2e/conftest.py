@@ -102,7 +102,7 @@ policy: {{exploration: {{kind: greedy}}}}
 server:
   keys:
     - {{tenant: acme, key: "env:ACME_KEY"}}
-    - {{tenant: ops, key: "env:OPS_KEY", operator: true}}
+    - {{tenant: ops, key: "env:OPS_KEY", role: operator}}
 """
     )
     keys = {"ACME_KEY": "sk-acme", "OPS_KEY": "sk-ops"}

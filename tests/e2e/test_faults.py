@@ -227,7 +227,8 @@ def check(ledger: Path, seen: Seen, requests: int, seconds: float, mixed: Any, b
         assert recorded - left <= received <= recorded, (domain, recorded, received)
         assert upstream.without_usage == 0
     return {
-        "requests": requests, "seconds": round(seconds, 1), "slowest": round(seen.slowest, 2), "own lag": round(seen.lag, 2),
+        "requests": requests, "seconds": round(seconds, 1), "slowest": round(seen.slowest, 2),
+        "own lag": round(seen.lag, 2),
         "slowest outcome": round(max(outcome.latency for outcome in outcomes.values()), 2),
         "answers": dict(seen.answers), "first calls": dict(first), "repeated": dict(repeated), "allowed": allowed,
         "faults": dict(mixed.faults + bad.faults),

@@ -57,11 +57,11 @@ STEERED = """
 providers: {pocket: {kind: pocket}, far: {kind: openai, base_url: "http://127.0.0.1:9/v1"}}
 candidates:
   - {name: quick, provider: pocket, model: nano-t0, budget: t0, price: {in: 0.1, out: 0.1}, quality: 0.4}
-  - {name: thorough, provider: pocket, model: micro-t1, budget: t1, price: {in: 0.4, out: 0.4}, quality: 0.6}
+  - {name: thorough, provider: pocket, model: micro-t1, budget: t1, price: {in: 4, out: 4}, quality: 0.6}
   - {name: gone, provider: far, model: gone-1, price: {in: 9, out: 9}, quality: 0.5}
 models: {auto: {candidates: [quick, thorough]}}
 vector: [structure]
-policy: {exploration: {kind: epsilon, rate: 0.5}}
+policy: {exploration: {kind: epsilon, rate: 0.8}}
 shadow: {objective: {kind: weighted, quality: 1, cost: 1000000}}
 execution: {retries: 0, backoff_s: 0}
 guards: {health: {failures: 2, pause_s: 600, longest_s: 600}}
@@ -69,7 +69,7 @@ server:
   reload_every_s: 86400
   keys:
     - {tenant: acme, key: "env:ACME_KEY"}
-    - {tenant: ops, key: "env:OPS_KEY", operator: true}
+    - {tenant: ops, key: "env:OPS_KEY", role: operator}
 """
 SECRETS = {"ACME_KEY": "sk-acme", "OPS_KEY": "sk-ops"}
 AS_ACME, AS_OPS = ({"authorization": f"Bearer {secret}"} for secret in SECRETS.values())
@@ -330,12 +330,12 @@ def test_a_gateway_with_keys_asks_for_one(driver: Any, hosted_gateway: Gateway) 
 
 @pytest.fixture(scope="module")
 def steered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Path]]:
-    """A gateway with keys, a shadow policy, a file that is loaded on demand only, and 60 judged decisions."""
+    """A gateway with keys, a shadow policy, a file that is loaded on demand only, and 120 judged decisions."""
     folder = tmp_path_factory.mktemp("steered")
     config = folder / "interlock.yaml"
     config.write_text(STEERED)
     with gateway(folder / "run", "--config", str(config), env=SECRETS, patience=PATIENCE) as running:
-        for index in range(60):
+        for index in range(120):
             asker = (AS_ACME, AS_OPS)[index % 2]
             decision = ask(running.url, f"Please add {index} to 85 for me.", asker)
             thorough = said(running.url, f"/v1/ledger/{decision}")["decision"]["chosen"] == "thorough"
@@ -380,7 +380,7 @@ def test_the_shadow_is_compared_and_each_difference_can_be_opened(operated: Page
     found = said(operated.url, "/v1/shadow")
     assert 0.0 < found["differs"]["mean"] < 1.0
     assert f"{found['differs']['mean']:.0%} " in operated.one(".lead").text
-    assert "no clear difference" not in operated.one(".measure:nth-child(2) p .good", "−$").text  # it is cheaper
+    operated.one(".measure:nth-child(2) p .good", "−$")  # it is cheaper
     assert operated.drawn(".timeline canvas")
     operated.one(".chips button", "tenant").click()
     assert {row.text for row in operated.all("section[aria-labelledby=groups] tbody th")} == {"acme", "ops"}
@@ -393,8 +393,7 @@ def test_savings_have_an_interval_or_a_reason(operated: Page) -> None:
     found = said(operated.url, "/v1/savings")
     assert found["against"] == "thorough"
     assert 0.0 < found["saved"]["low"] < found["saved"]["mean"] < found["saved"]["high"]
-    options = operated.one("main select")
-    options.find_element(By.CSS_SELECTOR, "option[value=gone]").click()
+    next(option for option in operated.all("section[aria-labelledby=savings] option") if option.text == "gone").click()
     operated.one("section[aria-labelledby=savings]", "It cannot be told yet")
 
 
@@ -402,7 +401,7 @@ def test_traffic_and_a_provider_that_is_down(operated: Page) -> None:
     operated.open("traffic").one("article[aria-label='Provider far'] .tag", "down")
     far = operated.one("article[aria-label='Provider far']").text
     assert "provider_unreachable" in far
-    assert "open for" in far
+    assert "gone open" in far
     assert operated.drawn("section[aria-labelledby=traffic] canvas")
     operated.one("article[aria-label='Provider pocket']", "healthy")
 
@@ -410,9 +409,9 @@ def test_traffic_and_a_provider_that_is_down(operated: Page) -> None:
 def test_the_file_is_compared_reloaded_and_refused(operated: Page, steered: tuple[Gateway, Path]) -> None:
     path = steered[1]
     operated.open("system").one("section[aria-labelledby=file]", "It says what serves.")
-    path.write_text(STEERED.replace("rate: 0.5", "rate: 0.25"))
+    path.write_text(STEERED.replace("rate: 0.8", "rate: 0.25"))
     row = operated.one("section[aria-labelledby=file] tbody tr", "policy.exploration.rate")
-    assert [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")] == ["0.5", "0.25"]
+    assert [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "td")] == ["0.8", "0.25"]
     operated.one("button", "Reload").click()
     operated.one("section[aria-labelledby=file]", "reloaded, and in force")
     assert said(operated.url, "/v1/config")["settings"]["policy"]["exploration"]["rate"] == 0.25

@@ -42,7 +42,7 @@ guards:
 server:
   keys:
     - {{tenant: acme, key: "env:CALLER_KEY"}}
-    - {{tenant: ops, key: "env:OPERATOR_KEY", operator: true}}
+    - {{tenant: ops, key: "env:OPERATOR_KEY", role: operator}}
 ledger: {{payload: {payload}}}
 telemetry: {{otlp_endpoint: "http://127.0.0.1:{port}/v1/traces", interval_s: 0.1, logs: {logs}}}
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from interlock.estimators import Constant
 from interlock.execution import Executor, Fallback, Single
 from interlock.exploration import Greedy
 from interlock.gateway.front import front
-from interlock.gateway.keys import Keys
 from interlock.gateway.protocol import HttpLimits
 from interlock.gateway.server import Server, build
 from interlock.gateway.service import Service
 from interlock.guards import Addressed, Board, Guards, Objection
+from interlock.identity import Allowance, Identity, Role, digest
 from interlock.ledger import SqliteLedger
 from interlock.objectives import Weighted
 from interlock.policy import Policy
@@ -146,6 +146,15 @@ class Running:
         return await self.client.post("/v1/chat/completions", json=body, headers=headers)
 
 
+def keys(*held: tuple[str, str, Role], allowance: Allowance | None = None) -> dict[bytes, Identity]:
+    """Static keys: (secret, tenant, role), each called as its secret without `sk-`."""
+    allowance = allowance or Allowance()
+    return {
+        digest(secret.encode()): Identity(secret.removeprefix("sk-"), tenant, role, allowance=allowance)
+        for secret, tenant, role in held
+    }
+
+
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
 
 
@@ -153,13 +162,13 @@ Start = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
 async def running(
     folder: Path,
     script: Script | None = None,
-    keys: Keys | None = None,
+    keys: Mapping[bytes, Identity] | None = None,
     limits: HttpLimits | None = None,
     grace: int = 5,
 ) -> AsyncIterator[Running]:
     script = script or Script()
     router = router_over(script, folder)
-    service = Service(router, replace(front(SETTINGS, CANDIDATES), keys=keys or Keys()))
+    service = Service(router, replace(front(SETTINGS, CANDIDATES), static=keys or {}))
     server = build(service, port=0, limits=limits, grace=grace)
     task = asyncio.create_task(server.serve())
     while not server.started:

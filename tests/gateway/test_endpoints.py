@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 from interlock.gateway import embed
-from interlock.gateway.keys import Key, Keys
 from interlock.gateway.shadow import Second
 from interlock.learning.learner import Learner
 from interlock.ledger import Reading
 
-from .conftest import Running, Script, Start
+from .conftest import Running, Script, Start, keys
 
 FILE = """providers: {far: {kind: openai, base_url: "http://127.0.0.1:9/v1"}}
 candidates:
@@ -27,7 +26,7 @@ candidates:
 vector: [structure]
 policy: {exploration: {kind: greedy}}
 """
-KEYS = Keys([Key("acme", "sk-a"), Key("other", "sk-b"), Key("ops", "sk-o", operator=True)])
+KEYS = keys(("sk-a", "acme", "viewer"), ("sk-b", "other", "viewer"), ("sk-o", "ops", "operator"))
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -283,7 +282,7 @@ async def test_a_tenant_sees_only_its_own(start: Start) -> None:
 @pytest.mark.parametrize("path", ["/v1/pool", "/v1/curve", "/v1/config"])
 async def test_operators_paths(start: Start, path: str) -> None:
     async with start(keys=KEYS) as gateway:
-        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 404
+        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 403
         assert (await gateway.client.get(path, headers=bearer("sk-o"))).status_code == 200
 
 
@@ -380,7 +379,7 @@ async def test_who_asks_and_what_the_key_may(start: Start) -> None:
 async def test_what_belongs_to_all_tenants_is_for_operators(start: Start, path: str) -> None:
     async with start(keys=KEYS) as gateway:
         assert (await gateway.client.get(path)).status_code == 401
-        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 404
+        assert (await gateway.client.get(path, headers=bearer("sk-a"))).status_code == 403
         assert (await gateway.client.get(path, headers=bearer("sk-o"))).status_code == 200
 
 
@@ -423,7 +422,7 @@ async def test_the_file_against_what_serves_and_a_reload_on_demand(start: Start,
         found = (await gateway.client.get("/v1/config/diff", headers=bearer("sk-o"))).json()
         assert "did you mean 'greedy'?" in found["error"]
         assert found["changes"] == []
-        assert (await gateway.client.post("/admin/reload", headers=bearer("sk-a"))).status_code == 404
+        assert (await gateway.client.post("/admin/reload", headers=bearer("sk-a"))).status_code == 403
         refused = await gateway.client.post("/admin/reload", headers=bearer("sk-o"))
         assert refused.json()["reload"]["ok"] is False
         assert "interlock.yaml:5: policy.exploration.kind" in refused.json()["reload"]["error"]

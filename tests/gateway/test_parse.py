@@ -117,6 +117,14 @@ def test_a_keys_tenant_cannot_be_talked_away() -> None:
         read(body(), {b"x-interlock-tenant": b"other"}, tenant="acme")
 
 
+@pytest.mark.parametrize(
+    ("control", "wish"),
+    [(b"no-store", "no-store"), (b"No-Cache, no-store", "no-store"), (b"max-age=0, no-cache", "no-cache"), (b"x", "")],
+)
+def test_a_caller_may_ask_for_a_fresh_answer(control: bytes, wish: str) -> None:
+    assert read(body(), {b"cache-control": control}).request.cache == wish
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

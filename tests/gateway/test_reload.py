@@ -82,9 +82,9 @@ async def test_a_wrong_file_changes_nothing_and_says_where(service: Service, tmp
 async def test_secrets_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_TEST_KEY", "sk-very-secret")
     path = tmp_path / "interlock.yaml"
-    keys = 'server: {keys: [{tenant: acme, key: "env:GATEWAY_TEST_KEY", operator: true}]}\n'
+    keys = 'server: {keys: [{tenant: acme, key: "env:GATEWAY_TEST_KEY", role: operator}]}\n'
     path.write_text(CONFIG + keys)
     router = await asyncio.to_thread(assemble, str(path), Router, ledger=str(tmp_path / "ledger.db"))
     async with Service(router, front(router.plan.settings, router.plan.candidates)) as service:
-        assert service.keys.tenant(b"Bearer sk-very-secret") == "acme"
+        assert service.identify({b"authorization": b"Bearer sk-very-secret"}).tenant == "acme"
         assert "sk-very-secret" not in str(service.config())

@@ -23,7 +23,7 @@ from interlock.learning.fold import Fold, Without
 from interlock.learning.trust import Trust
 from interlock.ledger import Reading, Record, SqliteLedger
 from interlock.policy import Event, Policy
-from interlock.types import Decision, Feedback
+from interlock.types import CACHE, Decision, Feedback, Step
 
 ESTIMATORS = [Ridge(), Ridge(forgetting=0.98), Constant(), Constant(forgetting=0.9)]
 Histories = Callable[..., list[Record]]
@@ -367,6 +367,13 @@ def test_each_answered_call_teaches_what_it_consumed(make: Any, written: Written
         ("large", 30, 1.5, None),
     ]
     assert {event.prompt_tokens for event in heard.events} == {20.0}
+
+
+def test_an_answer_from_the_cache_teaches_nothing_of_what_answers_consume(make: Any, written: Written) -> None:
+    again = msgspec.structs.replace(make.outcome("a"), steps=(Step("small", CACHE, similarity=1.0),))
+    heard = Heard()
+    fold(written("l", [make.decision("a"), again, make.score("a", 1.0)]), heard)
+    assert [(event.kind, event.candidate) for event in heard.events] == [("score", "small")]
 
 
 def test_a_garbled_row_is_left_out_and_counted(make: Any, written: Written) -> None:

@@ -21,6 +21,7 @@ from interlock.ledger import Reading, Record, SqliteLedger
 from interlock.objectives import CheapestAbove, Weighted
 from interlock.policy import Policy
 from interlock.types import (
+    CACHE,
     Candidate,
     Considered,
     Context,
@@ -233,8 +234,9 @@ def test_decisions_that_say_nothing_are_left_out_and_counted(make: Any, written:
     )
     cancelled = msgspec.structs.replace(make.outcome("il-gone"), error="cancelled")
     records: Sequence[Record] = [
-        *(make.decision(id) for id in ("il-ok", "il-up", "il-open", "il-gone", "il-failed")),
+        *(make.decision(id) for id in ("il-ok", "il-up", "il-open", "il-gone", "il-failed", "il-again")),
         make.outcome("il-ok"),
+        msgspec.structs.replace(make.outcome("il-again"), steps=(Step("small", CACHE, similarity=0.9),)),
         cascade,
         cancelled,
         msgspec.structs.replace(make.outcome("il-failed"), candidate=None, error="provider_timeout"),
@@ -246,6 +248,7 @@ def test_decisions_that_say_nothing_are_left_out_and_counted(make: Any, written:
     history = read_history(Reading(written("odd", records).path), Trust(barred=frozenset({"p"})))
     assert history.left_out == {
         "went up a cascade, where the choice does not decide who answers": 1,
+        "were answered from the cache, where the choice does not decide who answers": 1,
         "have no outcome": 1,
         "were cancelled by their caller": 1,
     }

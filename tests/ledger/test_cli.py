@@ -109,3 +109,18 @@ def test_the_learner_verbs_on_a_file(filled: Path) -> None:
     run("resume", "-l", filled, app=learner_verbs.app)
     assert json.loads(run("status", "-l", filled, "--json", app=learner_verbs.app))["pinned"] == ""
     assert version in run("status", "-l", filled, app=learner_verbs.app)
+
+
+def test_migrate_and_what_reads_a_database(
+    filled: Path, tmp_path: Path, postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres.database())
+    done = json.loads(run("migrate", filled, "env:DATABASE_URL", "--json"))
+    assert done["rows"] == done["copied"] == 56
+    assert "0 rows brought, 56 verified" in run("migrate", filled, "env:DATABASE_URL")
+    assert json.loads(run("verify", "-l", "env:DATABASE_URL", "--json"))["hash"] == done["hash"]
+    (version,) = json.loads(run("status", "-l", "env:DATABASE_URL", "--json", app=learner_verbs.app))["snapshots"]
+    run("rollback", version, "-l", "env:DATABASE_URL", app=learner_verbs.app)
+    back = tmp_path / "back.db"
+    run("migrate", "env:DATABASE_URL", back)
+    assert json.loads(run("status", "-l", back, "--json", app=learner_verbs.app))["pinned"] == version

@@ -16,7 +16,7 @@ from ..errors import ConfigError, InterlockError, LedgerError, ProviderError, Re
 from .output import complain
 
 VERBS = ("serve", "route", "chat", "pool", "top", "check", "feedback", "replay", "version")
-GROUPS = ("ledger", "learner", "pocket", "lab", "import_")
+GROUPS = ("ledger", "learner", "keys", "pocket", "lab", "import_")
 
 EXIT: tuple[tuple[type[InterlockError], int], ...] = (
     (ConfigError, 3),

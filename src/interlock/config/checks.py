@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, nearest
+from ..identity import Budget, misfit
 from .document import Document, Place
 from .environment import secret
 from .fit import constructed
@@ -18,6 +19,8 @@ from .settings import ProviderSettings, Settings
 Check = Callable[[Settings, Document, Mapping[str, str]], None]
 
 ANSWERS = ("yes", "no", "unknown")
+SYMMETRIC = ("HS256", "HS384", "HS512")
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 RESERVED = ("messages", "model", "stream", "stream_options")
 LIMITS = ("max_connections", "connect_timeout_s", "first_byte_timeout_s", "stall_timeout_s")
 
@@ -183,10 +186,11 @@ def guards(settings: Settings, document: Document, _: Mapping[str, str]) -> None
     from ..guards.rules import SIGNALS
 
     own, place = settings.guards, ("guards",)
-    tenants = [key.tenant for key in settings.server.keys]
+    tenants = [*(key.tenant for key in settings.server.keys), *settings.tenants]
     for tenant, listed in own.access.tenants.items():
-        if tenants:
-            known(tenant, tenants, "tenant (no key is its)", document, (*place, "access", "tenants", tenant))
+        if tenants and settings.server.jwt is None:
+            what = "tenant (no key is its, nor does `tenants` list it)"
+            known(tenant, tenants, what, document, (*place, "access", "tenants", tenant))
         globs(listed, settings, document, (*place, "access", "tenants", tenant))
     globs(own.access.default, settings, document, (*place, "access", "default"))
     if own.trust is not None:
@@ -226,6 +230,55 @@ def keys(settings: Settings, document: Document, environment: Mapping[str, str])
         if value in seen:
             raise document.error(f"the same secret as server.keys[{seen[value]}]", "server", "keys", i, "key")
         seen[value] = i
+        globs(key.candidates, settings, document, ("server", "keys", i, "candidates"))
+        budgets(key.budgets, document, ("server", "keys", i, "budgets"))
+    for name, tenant in settings.tenants.items():
+        budgets(tenant.budgets, document, ("tenants", name, "budgets"))
+
+
+def admission(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    redis, place = settings.admission.redis, ("admission", "redis")
+    if redis.startswith("env:"):
+        secret(redis, document, place, environment)
+    elif re.match(r"^\w+://[^/]*@", redis):
+        problem = "an address with a password is a secret: write `env:NAME` and put it into that environment variable"
+        raise document.error(problem, *place)
+    elif redis and not re.match(r"^(rediss?|unix)://\S+$", redis):
+        raise document.error(f"{redis!r} is no address; write redis://host:port/0 or `env:NAME`", *place)
+
+
+def tokens(settings: Settings, document: Document, environment: Mapping[str, str]) -> None:
+    own, place = settings.server.jwt, ("server", "jwt")
+    if own is None:
+        return
+    ways = [name for name in ("jwks_url", "public_key", "secret") if getattr(own, name)]
+    if len(ways) != 1:
+        found = " and ".join(ways) or "none"
+        raise document.error(f"give one of jwks_url, public_key and secret, not {found}", *place)
+    for name in ("public_key", "secret"):
+        if getattr(own, name):
+            secret(getattr(own, name), document, (*place, name), environment)
+    if own.jwks_url and not re.match(r"^https?://[^/\s@]+(/\S*)?$", own.jwks_url):
+        raise document.error(f"{own.jwks_url!r} is no https URL without credentials", *place, "jwks_url")
+    usable = SYMMETRIC if own.secret else ASYMMETRIC
+    for i, algorithm in enumerate(own.algorithms):
+        known(algorithm, usable, f"algorithm for a {ways[0]}", document, (*place, "algorithms", i))
+    globs(own.candidates, settings, document, (*place, "candidates"))
+    budgets(own.budgets, document, (*place, "budgets"))
+
+
+def budgets(listed: Sequence[Budget], document: Document, place: Place) -> None:
+    """Raises for one that makes no sense beside the others."""
+    if (found := misfit(listed)) is not None:
+        raise document.error(found[1], *place, found[0])
+
+
+def cache(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
+    own, block = settings.cache, document.data.get("cache") or {}
+    if not (own.exact or own.semantic) and set(block) - {"exact", "semantic"}:
+        raise document.error("nothing is cached: set `exact: true` or `semantic: true`, or leave the rest out", "cache")
+    if not own.semantic and "similarity" in block:
+        raise document.error("it does nothing without `semantic: true`", "cache", "similarity")
 
 
 def privacy(settings: Settings, document: Document, _: Mapping[str, str]) -> None:
@@ -263,6 +316,9 @@ ALL: Sequence[Check] = (
     rules,
     privacy,
     keys,
+    cache,
+    tokens,
+    admission,
     ledger,
 )
 """In this order, so that later checks may rely on earlier ones."""

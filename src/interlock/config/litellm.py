@@ -316,7 +316,7 @@ class _Translation:
         for key, value in (values or {}).items():
             if key == "master_key":
                 reference = self.secret(str(value), "LITELLM_MASTER_KEY")
-                self.blocks["server"] = {"keys": [{"tenant": "master", "key": reference, "operator": True}]}
+                self.blocks["server"] = {"keys": [{"tenant": "master", "key": reference, "role": "admin"}]}
             else:
                 self.leave("general_settings", key)
 

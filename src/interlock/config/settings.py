@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ..identity import Budget, RateLimits, Role
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -209,17 +211,42 @@ class LearnerSettings(Part, frozen=True):
 
 
 class KeySettings(Part, frozen=True):
-    """A static key: `key` is `env:NAME`. An operator sees all tenants and may steer."""
+    """A static key: `key` is `env:NAME`, and `NAME` is what it is called in decisions, budgets and the ledger."""
 
     tenant: Name
     key: str
-    operator: bool = False
+    role: Role = "viewer"
+    candidates: tuple[str, ...] = ("*",)
+    budgets: tuple[Budget, ...] = ()
+    limits: RateLimits = RateLimits()
+
+
+class JwtSettings(Part, frozen=True):
+    """Signed bearer tokens. One of `jwks_url`, `public_key` (`env:NAME`, PEM) and `secret` (`env:NAME`) verifies."""
+
+    issuer: str
+    audience: str
+    jwks_url: str = ""
+    public_key: str = ""
+    secret: str = ""
+    algorithms: tuple[str, ...] = ("RS256",)
+    tenant_claim: str = "tenant"
+    key_claim: str = "sub"
+    role_claim: str = "role"
+    roles: dict[str, Role] = msgspec.field(
+        default_factory=lambda: {"viewer": "viewer", "operator": "operator", "admin": "admin"}
+    )
+    tenant: str = ""
+    candidates: tuple[str, ...] = ("*",)
+    budgets: tuple[Budget, ...] = ()
+    limits: RateLimits = RateLimits()
 
 
 class ServerSettings(Part, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8400
     keys: tuple[KeySettings, ...] = ()
+    jwt: JwtSettings | None = None
     max_body_bytes: Count = 8 * 1024 * 1024
     max_head_bytes: Count = 64 * 1024
     idle_timeout_s: Positive = 75.0
@@ -230,6 +257,30 @@ class ServerSettings(Part, frozen=True):
     reload_every_s: Positive = 1.0
 
 
+class TenantSettings(Part, frozen=True):
+    """What all keys of a tenant may use together."""
+
+    budgets: tuple[Budget, ...] = ()
+    limits: RateLimits = RateLimits()
+
+
+class AssumeSettings(Part, frozen=True):
+    """What a candidate that does not state them may cost at most, where a hard budget has to hold."""
+
+    price: PriceSettings | None = None
+    output_tokens: Count | None = None
+
+
+class AdmissionSettings(Part, frozen=True):
+    """`redis` is `redis://host:port/0`, or `env:NAME` where the address holds a password."""
+
+    keys: str = ""
+    redis: str = ""
+    prefix: Name = "interlock"
+    when_lost: Literal["local", "refuse"] = "local"
+    assume: AssumeSettings = AssumeSettings()
+
+
 class ResponsesSettings(Part, frozen=True):
     """Where answers of /v1/responses are kept for their callers: in memory, or in a SQLite file. Read at the start."""
 
@@ -237,6 +288,17 @@ class ResponsesSettings(Part, frozen=True):
     retention_s: Positive = 86_400.0
     entries: Count = 10_000
     max_bytes: Count = 64 * 1024 * 1024
+
+
+class CacheSettings(Part, frozen=True):
+    """Answers given again: to the same request (`exact`), also to one that asks it in other words (`semantic`)."""
+
+    exact: bool = False
+    semantic: bool = False
+    similarity: Share = 0.85
+    ttl_s: Positive = 3600.0
+    entries: Count = 10_000
+    max_bytes: Count = 256 * 1024 * 1024
 
 
 class ModelSettings(Part, frozen=True):
@@ -263,8 +325,11 @@ class Settings(Part, frozen=True):
     telemetry: TelemetrySettings = TelemetrySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
+    tenants: dict[Name, TenantSettings] = {}
+    admission: AdmissionSettings = AdmissionSettings()
     server: ServerSettings = ServerSettings()
     responses: ResponsesSettings = ResponsesSettings()
+    cache: CacheSettings = CacheSettings()
 
     @property
     def hash(self) -> str:

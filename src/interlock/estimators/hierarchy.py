@@ -100,6 +100,6 @@ def posterior(
     return Posterior(
         {name: row for row, name in enumerate(names)},
         np.matmul(inverse, (moment + own * common)[:, :, None])[:, :, 0],
-        reach[:, :, 0],
+        reach[:, :, 0].copy(),  # not a view, which would keep all of it
         covariance,
     )

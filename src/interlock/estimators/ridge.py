@@ -87,18 +87,18 @@ class Ridge(Estimator):
             recent.rows.append(row)
             recent.weights.append(event.weight)
             if len(recent.rows) == BLOCK:
-                self._sums[event.name], self._recent[event.name] = self._joined(event.name), Events([], [])
+                self._join(recent, self._sums[event.name])
+                self._recent[event.name] = Events([], [])
             self._derived = None
         return self
 
-    def _joined(self, name: str) -> Array:
-        """A candidate's sums with its recent events: products of (1, x, y) hold count, G, b and the sum of squares."""
-        sums, (rows, weights) = self._sums[name], self._recent[name]
-        if not rows:
-            return sums
-        kept = self.forgetting ** np.arange(len(rows), -1, -1.0)
-        x = np.array(rows)
-        return np.asarray(kept[0] * sums + (x.T * (kept[1:] * weights)) @ x)
+    def _join(self, recent: Events, sums: Array) -> None:
+        """Add a candidate's recent events to its sums: products of (1, x, y) hold count, G, b, the sum of squares."""
+        if recent.rows:
+            kept = self.forgetting ** np.arange(len(recent.rows), -1, -1.0)
+            x = np.array(recent.rows)
+            sums *= kept[0]
+            sums += (x.T * (kept[1:] * recent.weights)) @ x
 
     def fit_table(self, vectors: ArrayLike, candidates: Sequence[str], scores: ArrayLike) -> Self:
         """By matrix products: the sums of the events, up to rounding. With `forgetting`, row by row."""
@@ -157,7 +157,9 @@ class Ridge(Estimator):
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         names = state.get("names", ())
-        self._sums = {name: sums.copy() for name, sums in zip(names, state.get("sums", ()), strict=True)}
+        self._sums = dict(
+            zip(names, np.array(state.get("sums", ())), strict=True)
+        )  # one copy, of which each has a part
         recent = zip(names, state.get("recent", ()), strict=True)
         self._recent = {name: Events(list(np.array(rows)), list(weights)) for name, (rows, weights) in recent}
         self._derived = None
@@ -170,7 +172,9 @@ class Ridge(Estimator):
 
     def _derive(self, spread: bool) -> Derived:
         names = sorted(self._sums)
-        sums = np.stack([self._joined(name) for name in names])
+        sums = np.stack([self._sums[name] for name in names])
+        for name, one in zip(names, sums, strict=True):
+            self._join(self._recent[name], one)
         centre, scale = _moments(sums.sum(axis=0))
         d = len(centre) + 1
         _turn(sums, np.concatenate(([0.0], centre, [self.default])), np.concatenate(([1.0], scale, [1.0])))

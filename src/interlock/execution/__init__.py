@@ -6,6 +6,7 @@ from .base import Executor, Run, Strategy
 from .calls import Board, Calls
 from .cascade import Cascade
 from .fallback import TABLE, Action, Fallback, Walker
+from .recall import Recall
 from .retry_budget import RetryBudget
 from .single import Single
 
@@ -20,6 +21,7 @@ __all__ = [
     "Cascade",
     "Executor",
     "Fallback",
+    "Recall",
     "RetryBudget",
     "Run",
     "Single",

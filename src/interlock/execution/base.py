@@ -17,6 +17,7 @@ from ..types import Candidate, Chunk, Decision, Outcome, Request, Step, Usage
 from .calls import CANCELLED, Board, Calls
 from .cost import add
 from .fallback import Fallback, Walker
+from .recall import Recall
 from .retry_budget import RetryBudget
 
 log = logging.getLogger("interlock.execution")
@@ -56,6 +57,7 @@ class Run:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
+        self.recalled: bool | None = None  # from the cache; `None` where there is none
         self._ttft: float | None = None
         self._finish = ""
 
@@ -176,7 +178,8 @@ def _closed(task: asyncio.Task[None]) -> None:
 
 class Executor:
     """Starts runs. `providers` by the name that candidates refer to them with; `board` is asked before each call and
-    `budget` before each that repeats one; `default_order` is in which candidates of unknown utility are called.
+    `budget` before each that repeats one; `default_order` is in which candidates of unknown utility are called;
+    `recall` gives answers that were given before.
 
     Raises `ConfigError` when a candidate names a provider that is not there.
     """
@@ -192,11 +195,12 @@ class Executor:
         *,
         default_order: Sequence[str] = (),
         traced: float | None = None,
+        recall: Recall | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self.providers, self.strategy, self.board = dict(providers), strategy, board
+        self.providers, self.strategy, self.board, self.recall = dict(providers), strategy, board, recall
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.fallback, self.default_order, self.traced = fallback or Fallback(), tuple(default_order), traced
         self.budget = budget or RetryBudget()
@@ -239,4 +243,9 @@ class Executor:
             default_order=self.default_order,
             traced=self.traced,
         )
-        return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)
+        if self.recall is None:
+            return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)
+        chunks, recalled = self.recall.carry_out(calls, lambda: self.strategy.carry_out(calls, self._walker))
+        run = Run(decision, calls, chunks, on_done, recorded)
+        run.recalled = recalled
+        return run

@@ -1,7 +1,7 @@
 """Everything that is not the data plane: a small Starlette application over the same `Service`.
 
-Who may see what: with keys configured, a tenant sees its own decisions and events; tenants listed as operators see all,
-and only they may steer. Probes, metrics and the page's files need no key.
+Who may see what: where there are keys, a tenant sees its own decisions and events; operators see all, and only they may
+steer. Probes, metrics and the page's files need no key.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 `x-interlock-id` names the decision (allocated before anything else is done), `x-interlock-model` the candidate that
 answers, `x-interlock-pool: pocket` says that the embedded pool did; a whole answer of known price has its cost in
-USD in `x-interlock-cost`. With `x-interlock-explain: 1` the answer's JSON has one more field `interlock`, the
-explanation; in a stream it is in the first event. Fields nobody knows come through both ways.
+USD in `x-interlock-cost`. Where a cache is configured, `x-interlock-cache` says `hit` or `miss`. With
+`x-interlock-explain: 1` the answer's JSON has one more field `interlock`, the explanation; in a stream it is in the
+first event. Fields nobody knows come through both ways.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from ..errors import InterlockError
 from . import explain, parse
 from .dialects.base import Dialect, Events, Json
 from .exchange import EVENTS, JSON, Exchange, header
-from .keys import presented
 from .replies import retry_headers
 
 if TYPE_CHECKING:
     from ..execution import Run
+    from ..identity import Identity
     from .service import Service
 
 log = logging.getLogger("interlock.gateway")
+
+HIT, MISS = b"x-interlock-cache: hit\r\n", b"x-interlock-cache: miss\r\n"
 
 Keep = Callable[[bytes], Awaitable[None]]  # what is to happen with a whole answer before its caller has it
 
@@ -40,21 +43,24 @@ class Answering:
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
-            tenant = self._service.keys.tenant(presented(exchange.headers))
-            await self.give(exchange, tenant, parse.document(exchange.body))
+            caller = self._service.identify(exchange.headers)
+            await self.give(exchange, caller, parse.document(exchange.body))
         except InterlockError as error:
             self._give_error(exchange, None, error)
 
-    async def give(self, exchange: Exchange, tenant: str | None, asked: Json, keep: Keep | None = None) -> None:
+    async def give(self, exchange: Exchange, caller: Identity, asked: Json, keep: Keep | None = None) -> None:
         """Answer what was `asked` in this dialect."""
         service, dialect = self._service, self._dialect
         body, native = dialect.request(asked, exchange.headers)
-        parsed = parse.chat(body, exchange.headers, tenant, service.models, native)
+        parsed = parse.chat(body, exchange.headers, caller.tenant, service.models, native)
         id = parsed.request.id
         identity = b"x-interlock-id: %b\r\n" % id.encode()
+        lease = run = None
         events = dialect.stream(asked, id) if parsed.request.stream else None
         try:
-            run = await service.router.start(parsed.request)
+            lease = await service.admit(caller, parsed.request)
+            identity += lease.headers
+            run = await service.router.start(lease.request)
             try:
                 if events is None:
                     await self._whole(exchange, asked, parsed, run, identity, keep)
@@ -68,6 +74,9 @@ class Answering:
             log.exception("request %s failed", id, exc_info=error)
             problem = f"an internal error; the server's log has the details under {id}"
             self._give_error(exchange, events, InterlockError(problem), identity)
+        finally:
+            if lease is not None:
+                lease.settle(None if run is None else run.outcome)
 
     async def _whole(
         self, exchange: Exchange, asked: Json, parsed: parse.Parsed, run: Run, identity: bytes, keep: Keep | None
@@ -108,7 +117,10 @@ class Answering:
 
     def _served_by(self, run: Run) -> bytes:
         candidate = run.candidate
-        return b"" if candidate is None else _names(candidate.name, candidate.provider in self._service.front.pocket)
+        cache = b"" if run.recalled is None else HIT if run.recalled else MISS
+        if candidate is None:
+            return cache
+        return cache + _names(candidate.name, candidate.provider in self._service.front.pocket)
 
     def _give_error(
         self, exchange: Exchange, events: Events | None, error: InterlockError, identity: bytes = b""

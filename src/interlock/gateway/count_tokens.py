@@ -15,7 +15,6 @@ from ..signals.tokens import Tokens
 from . import parse
 from .dialects import Messages
 from .exchange import JSON, Exchange
-from .keys import presented
 
 if TYPE_CHECKING:
     from .service import Service
@@ -30,10 +29,10 @@ class CountTokens:
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
-            tenant = self._service.keys.tenant(presented(exchange.headers))
+            caller = self._service.identify(exchange.headers)
             asked = {"max_tokens": 1, **parse.document(exchange.body)}
             body, native = self._dialect.request(asked, exchange.headers)
-            parsed = parse.chat(body, exchange.headers, tenant, self._service.models, native)
+            parsed = parse.chat(body, exchange.headers, caller.tenant, self._service.models, native)
         except InterlockError as error:
             exchange.respond(error.status, self._dialect.error(error), JSON)
             return

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..admission import stamped
 from . import explain, parse
 from .exchange import Exchange
-from .keys import presented
 
 if TYPE_CHECKING:
     from .service import Service
@@ -25,7 +25,7 @@ class Decide:
 
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
-        tenant = service.keys.tenant(presented(exchange.headers))
-        parsed = parse.chat(parse.document(exchange.body), exchange.headers, tenant, service.models)
-        (decision,) = service.router.decide([parsed.request])
+        caller = service.identify(exchange.headers)
+        parsed = parse.chat(parse.document(exchange.body), exchange.headers, caller.tenant, service.models)
+        (decision,) = service.router.decide([stamped(parsed.request, caller)])
         exchange.respond(200, msgspec.json.encode(explain.decision(decision, quoting=True)))

@@ -13,7 +13,6 @@ from ..encoder import Encoder, excerpt
 from ..errors import NotFound, RequestError
 from . import parse
 from .exchange import Exchange
-from .keys import presented
 
 if TYPE_CHECKING:
     from ..types import Vector
@@ -42,7 +41,7 @@ class Embeddings:
         return Encoder.load()
 
     async def __call__(self, exchange: Exchange) -> None:
-        self._service.keys.tenant(presented(exchange.headers))
+        self._service.identify(exchange.headers)
         body = parse.convert(parse.document(exchange.body), EmbeddingsBody)
         if body.model != MODEL:
             raise NotFound(

@@ -15,13 +15,13 @@ from starlette.responses import JSONResponse, Response
 
 from ..config import changes, load
 from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unauthorized, nearest
+from ..identity import Identity
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
 from . import curve, explain, openapi, parse, pool, respond, savings, shadow, traffic
 from .app import Endpoint, stream
 from .history import History, compact
-from .keys import presented
 from .latest import latest
 from .reload import reload
 from .service import Service
@@ -30,27 +30,27 @@ MOST_ROWS = 1000
 
 
 async def whoami(service: Service, request: Request) -> Any:
-    """Whose key this is and what it may: `role` is `operator`, `tenant`, or `anyone` while no keys are configured.
+    """Whose key this is and what it may: `role` is `admin`, `operator`, `tenant`, or `anyone` while there are no keys.
 
     Without a key that is known here it is `nobody`, and `problem` says why.
     """
     try:
-        tenant, scope = service.keys.tenant(_key(request)), service.keys.scope(_key(request))
+        who = caller(service, request)
     except Unauthorized as error:
         return {"tenant": None, "role": "nobody", "operator": False, "problem": error.message}
-    role = "anyone" if tenant is None else "operator" if scope is None else "tenant"
-    return {"tenant": tenant, "role": role, "operator": scope is None, "problem": ""}
+    role = "anyone" if who.tenant is None else "tenant" if who.role == "viewer" else who.role
+    return {"tenant": who.tenant, "role": role, "operator": who.scope is None, "problem": ""}
 
 
 async def models(service: Service, request: Request) -> Any:
     """What may be asked for: virtual models and candidates."""
-    service.keys.tenant(_key(request))
+    caller(service, request)
     return {"object": "list", "data": list(service.models.values())}
 
 
 async def model(service: Service, request: Request) -> Any:
     """One of them."""
-    service.keys.tenant(_key(request))
+    caller(service, request)
     name = request.path_params["name"]
     if name not in service.models:
         problem = f"model {name!r} does not exist; {nearest(name, list(service.models))}"
@@ -60,7 +60,7 @@ async def model(service: Service, request: Request) -> Any:
 
 async def one_decision(service: Service, request: Request) -> Any:
     """The decision, how it went, what was said of it; `prompt` and `answer` only where they are kept."""
-    tenant, name = service.keys.scope(_key(request)), request.path_params["id"]
+    tenant, name = caller(service, request).scope, request.path_params["id"]
     case = await service.router.ledger.explain(name)
     if tenant is not None and case.decision.tenant != tenant:
         raise NotFound(f"no decision {name!r} in the ledger", param="id")
@@ -84,7 +84,7 @@ async def _shadow_of(service: Service, case: Case) -> Any:
 
 async def recent_rows(service: Service, request: Request) -> Any:
     """`limit` rows below `before`, newest first; `kind` selects. `next` is the `before` of the next page, or null."""
-    tenant = service.keys.scope(_key(request))
+    tenant = caller(service, request).scope
     limit = _number(request, "limit", 50, 1, MOST_ROWS)
     before = _number(request, "before", 1 << 62, 1, 1 << 62)
     kind = request.query_params.get("kind")
@@ -108,12 +108,12 @@ async def recent_rows(service: Service, request: Request) -> Any:
 
 async def events(service: Service, request: Request) -> Any:
     """Decisions, outcomes, feedback, snapshots and reloads as they happen."""
-    return stream(service.hub.listen(service.keys.scope(_key(request))))
+    return stream(service.hub.listen(caller(service, request).scope))
 
 
 async def the_pool(service: Service, request: Request) -> Any:
     """Each candidate's share, quality, cost, latency and breaker over the last decisions."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     candidates, breakers = service.router.plan.candidates, service.breakers()
 
     def look(history: History) -> Any:
@@ -124,7 +124,7 @@ async def the_pool(service: Service, request: Request) -> Any:
 
 async def the_curve(service: Service, request: Request) -> Any:
     """Utility over time, served and of each fixed candidate."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     points = _number(request, "points", 40, 1, 400)
     utility = service.router.served.policy.objective.utility
     return await service.look(lambda history: curve.curve(history.scored(), utility, points))
@@ -132,21 +132,21 @@ async def the_curve(service: Service, request: Request) -> Any:
 
 async def the_shadow(service: Service, request: Request) -> Any:
     """How often the second policy decides otherwise, and what it would be worth."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     found, serving = service.second, service.router.plan.settings.policy
     return await service.look(lambda history: shadow.compare(history.decisions(), found, serving))
 
 
 async def the_savings(service: Service, request: Request) -> Any:
     """What was saved against always asking one candidate, with intervals."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     against = request.query_params.get("against", "")
     return await service.look(lambda history: savings.savings(history.decisions(), against))
 
 
 async def the_traffic(service: Service, request: Request) -> Any:
     """Latency, cost and errors over time, whole and by candidate."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     points = _number(request, "points", 60, 2, 400)
     candidates, breakers = service.router.plan.candidates, service.breakers()
     return await service.look(lambda history: traffic.traffic(history.decisions(), candidates, breakers, points))
@@ -154,13 +154,13 @@ async def the_traffic(service: Service, request: Request) -> Any:
 
 async def config(service: Service, request: Request) -> Any:
     """The settings that serve, without secrets."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     return service.config()
 
 
 async def config_diff(service: Service, request: Request) -> Any:
     """What the file says otherwise than what serves; `error` where it cannot be read, and then no changes."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     file = service.watched
     if file is None:
         return {"file": None, "error": "", "changes": []}
@@ -177,22 +177,24 @@ async def config_diff(service: Service, request: Request) -> Any:
 
 async def load_again(service: Service, request: Request) -> Any:
     """Read the configuration file now. How that went is in the answer."""
-    service.keys.operator(_key(request))
+    who = caller(service, request)
+    who.require("operator")
     if service.watched is None:
         raise NotFound("this gateway was started without a configuration file; there is nothing to reload")
+    await service.audit(who, "config.reload", str(service.watched), {"before": service.front.hash})
     await reload(service, service.watched)
     return service.config()
 
 
 async def learner(service: Service, request: Request) -> Any:
     """What is served and how far learning is."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     return service.learner.status()
 
 
 async def rollback(service: Service, request: Request) -> Any:
     """Pin the snapshot named in `{"version": ...}`: it serves, and stays, until `resume`."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     version = parse.document(await request.body() or b"{}").get("version")
     if not isinstance(version, str):
         raise RequestError('version: send {"version": "<snapshot>"}', param="version")
@@ -205,7 +207,7 @@ async def rollback(service: Service, request: Request) -> Any:
 
 async def resume(service: Service, request: Request) -> Any:
     """Serve the newest snapshot again."""
-    service.keys.operator(_key(request))
+    caller(service, request).require("operator")
     await asyncio.to_thread(service.learner.resume)
     return service.learner.status()
 
@@ -228,13 +230,14 @@ async def metrics(service: Service, request: Request) -> Any:
     return Response(await service.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
+def caller(service: Service, request: Request) -> Identity:
+    """Raises `Unauthorized`."""
+    return service.identify(dict(request.headers.raw))
+
+
 async def describe(service: Service, request: Request) -> Any:
     """This description."""
     return openapi.document(ENDPOINTS)
-
-
-def _key(request: Request) -> bytes:
-    return presented(dict(request.headers.raw))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:

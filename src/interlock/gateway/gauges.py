@@ -52,6 +52,11 @@ class Gauges(Collector):
         listeners = GaugeMetricFamily("interlock_event_listeners", "Open streams of /v1/events.")
         listeners.add_metric((), service.hub.listeners)
         yield listeners
+        degraded = GaugeMetricFamily(
+            "interlock_counter_degraded", "1 while budgets and rates cannot be counted together with other workers."
+        )
+        degraded.add_metric((), float(service.door.degraded))
+        yield degraded
         dropped = CounterMetricFamily("interlock_events_dropped", "Events lost to slow listeners.")
         dropped.add_metric((), service.hub.dropped)
         yield dropped

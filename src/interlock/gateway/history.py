@@ -45,7 +45,8 @@ class Past:
 
     @property
     def served(self) -> str | None:
-        return None if self.outcome is None else self.outcome.candidate
+        """Whose call answered; nobody's, when the cache did."""
+        return None if self.outcome is None or self.outcome.cached else self.outcome.candidate
 
 
 class History:

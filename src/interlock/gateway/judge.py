@@ -11,7 +11,6 @@ from ..errors import RequestError
 from ..types import Feedback
 from . import parse
 from .exchange import Exchange
-from .keys import presented
 
 if TYPE_CHECKING:
     from .service import Service
@@ -37,7 +36,7 @@ class Judge:
         self._service = service
 
     async def __call__(self, exchange: Exchange) -> None:
-        tenant = self._service.keys.scope(presented(exchange.headers))
+        tenant = self._service.identify(exchange.headers).scope
         body = parse.convert(parse.document(exchange.body), FeedbackBody)
         _check(body)
         feedback = Feedback(

@@ -36,7 +36,15 @@ class Metrics(Collector):
         self._cost = Counter("interlock_cost_usd", "What the answers cost, in USD.", "candidate")
         self._answer_seconds = Histogram("interlock_answer_seconds", "Time a whole answer took.", LONG, "candidate")
         self._ttft_seconds = Histogram("interlock_ttft_seconds", "Time to the first token.", LONG, "candidate")
+        self._cache_hits = Counter("interlock_cache_hits", "Answers that the cache gave.", "candidate")
         self._feedback = Counter("interlock_feedback", "Feedback recorded.", "kind")
+        self._admissions = Counter(
+            "interlock_admission",
+            "Requests refused for a budget or a rate, and soft budgets exceeded.",
+            "event",
+            "scope",
+            "limit",
+        )
         self._reloads = Counter("interlock_config_reloads", "Reloads of the configuration.", "result")
         for result in ("ok", "failed"):
             self._reloads.add((result,), 0)
@@ -68,6 +76,9 @@ class Metrics(Collector):
                 self._refusals.add((guard,))
 
     def outcome(self, outcome: Outcome) -> None:
+        if outcome.cached:
+            self._cache_hits.add((outcome.candidate or "",))
+            return
         for step in outcome.steps:
             candidate, usage = step.candidate, step.usage
             self._steps.add((candidate, step.error))
@@ -88,6 +99,10 @@ class Metrics(Collector):
 
     def feedback(self, feedback: Feedback) -> None:
         self._feedback.add(("revoked" if feedback.revoked else "score",))
+
+    def admission(self, event: str, scope: str, limit: str) -> None:
+        """`event` is budget, rate or warning; `scope` key or tenant; `limit` the window or the rate."""
+        self._admissions.add((event, scope, limit))
 
     def reload(self, ok: bool) -> None:
         self._reloads.add(("ok" if ok else "failed",))

@@ -165,6 +165,6 @@ def weigh(log: Log, target: Array, measure: str, terms: Terms = TERMS) -> Weighe
 
 
 def _within(found: Value, least: float, most: float) -> Value:
-    """An interval ends where the measure does."""
-    low, high = np.clip((found.low, found.high), least, most).tolist()
-    return msgspec.structs.replace(found, low=low, high=high)
+    """Mean and interval, where they would leave what the measure can be."""
+    mean, low, high = np.clip((found.mean, found.low, found.high), least, most).tolist()
+    return msgspec.structs.replace(found, mean=mean, low=low, high=high)

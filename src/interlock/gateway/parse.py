@@ -165,6 +165,7 @@ def chat(
         body=body,
         native=native,
         traceparent=_traceparent(headers),
+        cache=_cache(headers.get(b"cache-control")),
     )
     explain = bool(said.explain) or _text(headers, b"x-interlock-explain") in ("1", "true")
     return Parsed(request, explain)
@@ -250,6 +251,14 @@ def _traceparent(headers: Mapping[bytes, bytes]) -> str:
     """Only one that is well-formed: it is sent on."""
     text = _text(headers, b"traceparent")
     return text if HEADER.fullmatch(text) else ""
+
+
+def _cache(control: bytes | None) -> str:
+    """The stricter of the two wishes that we know."""
+    if control is None:
+        return ""
+    wishes = {wish.strip() for wish in control.lower().split(b",")}
+    return "no-store" if b"no-store" in wishes else "no-cache" if b"no-cache" in wishes else ""
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:

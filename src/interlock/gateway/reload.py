@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..config import Watch, load
-from ..errors import InterlockError
+from ..errors import ConfigError, InterlockError
 from .front import front
 from .service import Background, Reload, Service
 
@@ -37,8 +37,10 @@ async def reload(service: Service, path: Path) -> None:
     """Serve what the file says now, or keep what serves and say why."""
     try:
         settings = await asyncio.to_thread(load, path)
+        if settings.admission != service.router.plan.settings.admission:
+            raise ConfigError("keys and counters are opened at the start; restart to change them", path="admission")
         await service.router.reload(settings)
-        service.front = front(settings, service.router.plan.candidates)
+        await service.adopt(front(settings, service.router.plan.candidates, previous=service.front))
     except InterlockError as error:
         log.error("the configuration was not reloaded, the old one serves on: %s", error)
         service.reload = Reload(time.time(), error.message)

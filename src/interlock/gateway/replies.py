@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import Busy, InterlockError, ProviderError, Refused
+from ..errors import InterlockError, Refused, Throttled
 
 
 def as_document(error: InterlockError) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def as_document(error: InterlockError) -> dict[str, Any]:
         "param": getattr(error, "param", None),
         "code": error.code,
     }
+    body.update(error.details)
     if isinstance(error, Refused):
         body["reasons"] = error.reasons
         body["decision"] = error.decision_id
@@ -28,6 +29,7 @@ def as_json(error: InterlockError) -> bytes:
 
 
 def retry_headers(error: InterlockError) -> bytes:
-    """`retry-after` in whole seconds, where the error knows how long to wait."""
-    wait = error.retry_after if isinstance(error, Busy | ProviderError | Refused) else None
-    return b"" if wait is None else b"retry-after: %d\r\n" % max(1, math.ceil(wait))
+    """`retry-after` in whole seconds, where the error knows how long to wait; and what is left of a rate."""
+    wait: float | None = getattr(error, "retry_after", None)
+    line = b"" if wait is None else b"retry-after: %d\r\n" % max(1, math.ceil(wait))
+    return line + error.headers if isinstance(error, Throttled) else line

@@ -15,7 +15,6 @@ from .chat import Answering
 from .dialects import Responses
 from .dialects.responses import ResponsesBody, items
 from .exchange import Exchange
-from .keys import presented
 from .stored import Item, Response
 
 if TYPE_CHECKING:
@@ -37,12 +36,13 @@ class Responding:
 
     async def __call__(self, exchange: Exchange) -> None:
         service = self._service
-        tenant = service.keys.tenant(presented(exchange.headers))
+        caller = service.identify(exchange.headers)
+        tenant = caller.tenant or ""
         asked = parse.document(exchange.body)
         fields = parse.convert(asked, ResponsesBody)
-        whole = [*await self._before(fields.previous_response_id, tenant or ""), *items(fields.input)]
-        keep = None if fields.store is False else partial(self._keep, tenant or "", whole)
-        await self._answering.give(exchange, tenant, {**asked, "input": whole}, keep)
+        whole = [*await self._before(fields.previous_response_id, tenant), *items(fields.input)]
+        keep = None if fields.store is False else partial(self._keep, tenant, whole)
+        await self._answering.give(exchange, caller, {**asked, "input": whole}, keep)
 
     async def _before(self, id: str | None, tenant: str) -> list[Item]:
         """What was said up to the end of a response. Raises `RequestError` when it is not there."""
@@ -107,4 +107,4 @@ async def input_items(service: Service, request: Request) -> Any:
 
 
 def _owner(service: Service, request: Request) -> str:
-    return service.keys.tenant(presented(dict(request.headers.raw))) or ""
+    return service.identify(dict(request.headers.raw)).tenant or ""

@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from .. import __version__
+from ..admission import Lease
 from ..errors import NotFound
+from ..identity import Identity
 from ..learning.learner import Learner
-from ..ledger import Ledger, Record
+from ..ledger import Audit, Ledger, Record
 from ..router import Router
 from ..telemetry import Exporting
 from ..types import Decision, Feedback, Outcome, Request
 from . import explain
+from .door import Door
 from .exposition import gathered
 from .front import Front
 from .gauges import Gauges
 from .history import WINDOW, History
 from .hub import Hub
-from .keys import Keys
 from .metrics import Metrics
 from .models import Catalogue
 from .shadow import Second, shadowing
@@ -61,6 +63,7 @@ class Service:
     ) -> None:
         self.router, self.front, self._worker = router, front, worker
         self.metrics, self.hub = Metrics(), Hub()
+        self.door = Door(front, self.metrics.admission)
         kept = router.plan.settings.responses
         self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
@@ -75,9 +78,16 @@ class Service:
         """The shadow policy, where one is configured."""
         self.metrics.watch(Gauges(self))
 
-    @property
-    def keys(self) -> Keys:
-        return self.front.keys
+    def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Whose request this is, by its headers (names in lower case). Raises `Unauthorized`."""
+        return self.door.identify(headers)
+
+    async def admit(self, identity: Identity, request: Request) -> Lease:
+        """Set aside what the request may cost; settle the lease in any case.
+
+        Raises `OverBudget`, `Throttled`, `CounterUnreachable`.
+        """
+        return await self.door.admit(identity, request)
 
     @property
     def models(self) -> Catalogue:
@@ -92,6 +102,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(Ledger, Tap(self.router.ledger, self._hear))
+        await self.door.open(self.router.ledger)
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         if self.exporting is not None:
             self._tasks.add(asyncio.create_task(self.exporting.run()))
@@ -102,8 +113,19 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.door.close()
         self.stored.close()
         await self.router.close()
+
+    async def adopt(self, front: Front) -> None:
+        """Serve by another configuration from now on. Raises `LedgerError`."""
+        await self.door.adopt(front)
+        self.front = front
+
+    async def audit(self, who: Identity, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Say in the ledger what is about to be done, and by which key. Raises `LedgerError`."""
+        said = {"by": who.key, **detail}
+        await self.router.ledger.commit(Audit(at=time.time(), action=action, subject=subject, detail=said))
 
     def drain(self) -> None:
         """No new work should come: not ready any more, and pages that listen are let go."""

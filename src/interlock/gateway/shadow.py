@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,12 +183,13 @@ def _share(other: np.ndarray) -> dict[str, float] | None:
     return {"mean": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
-def _curve(seen: Sequence[Past], other: np.ndarray) -> dict[str, list[float]]:
+def _curve(seen: Sequence[Past], other: np.ndarray) -> dict[str, list[int] | list[float]]:
     """The share over time, over equally many decisions a point."""
-    size = max(FEWEST, math.ceil(len(seen) / POINTS))
-    bins = [slice(start, start + size) for start in range(0, len(seen), size)]
+    parts = max(1, min(POINTS, len(seen) // FEWEST))
+    edges = [len(seen) * part // parts for part in range(parts + 1)] if seen else []
+    bins = [slice(*pair) for pair in pairwise(edges)]
     return {
-        "until": [min(part.stop, len(seen)) for part in bins],
+        "until": edges[1:],
         "at": [float(np.mean([past.at for past in seen[part]])) for part in bins],
         "differs": [float(other[part].mean()) for part in bins],
     }

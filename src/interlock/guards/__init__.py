@@ -13,6 +13,7 @@ from ..types import Candidate, Context, Estimate, Reason
 from .access import Access
 from .addressed import Addressed
 from .base import EstimateGuard, Guard, Objection
+from .budget import BudgetGuard, WorstCase
 from .capability import CapabilityGuard
 from .dialect import Dialect
 from .health import Board, Health
@@ -100,6 +101,7 @@ __all__ = [
     "Access",
     "Addressed",
     "Board",
+    "BudgetGuard",
     "CapabilityGuard",
     "Dialect",
     "EstimateGuard",
@@ -112,4 +114,5 @@ __all__ = [
     "Rules",
     "Standing",
     "Trust",
+    "WorstCase",
 ]

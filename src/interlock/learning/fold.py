@@ -29,7 +29,7 @@ from ..ledger.reading import Reading, Row, Stored
 from ..ledger.records import Audit, decode, vector_of
 from ..ledger.snapshots import check, sealed
 from ..policy import Event
-from ..types import Decision, Feedback, Outcome, Vector
+from ..types import CACHE, Decision, Feedback, Outcome, Vector
 from .standing import Change, Score, Standing
 from .trust import Agreement, Trust
 from .verdicts import Verdict, Verdicts, upheld
@@ -347,7 +347,7 @@ def consumed(outcome: Outcome, decision: Decision, vector: Vector) -> Iterator[E
     prompt = float(tokens.value) if tokens is not None and isinstance(tokens.value, int | float) else 0.0
     single = len(outcome.steps) == 1
     for step in outcome.steps:
-        if not step.error:
+        if not step.error and step.why != CACHE:
             yield Event(
                 kind="outcome",
                 candidate=step.candidate,

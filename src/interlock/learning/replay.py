@@ -122,6 +122,8 @@ def _past(row: Row, about: Sequence[Row], vector: bytes | None, trust: Trust) ->
         return "have no outcome"
     if outcome.error == CANCELLED:
         return "were cancelled by their caller"
+    if outcome.cached:
+        return "were answered from the cache, where the choice does not decide who answers"
     if any(step.why == "escalation" for step in outcome.steps):
         return "went up a cascade, where the choice does not decide who answers"
     total = sum(weight for _, weight in scores.values())

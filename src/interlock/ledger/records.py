@@ -28,13 +28,13 @@ QUOTING = frozenset({"Signal.evidence", "Feedback.note"})
 STORED = frozenset(
     f"{struct}.{field}"
     for struct, fields in {
-        "Decision": "id at tenant session model considered chosen policy snapshot config seed degraded signals"
-        " vector seconds",
+        "Decision": "id at tenant session model considered chosen policy snapshot config seed degraded key reserved"
+        " signals vector seconds",
         "Considered": "candidate reasons quality quality_std cost latency energy utility probability",
         "Reason": "guard code detail remedy",
         "Signal": "name value confidence seconds",
         "Outcome": "decision at candidate steps usage cost latency ttft energy finish error quality",
-        "Step": "candidate why error usage cost seconds confidence",
+        "Step": "candidate why error usage cost seconds confidence began similarity",
         "Usage": "input output cached reasoning cache_write",
         "Feedback": "decision at score source tenant revoked",
         "Audit": "at action subject detail",
@@ -47,7 +47,7 @@ NO_VECTOR: Vector = np.zeros(0, np.float32)
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator did to the ledger or the learner: `action` (erase, pin, resume), to what, in which detail."""
+    """What an operator did: `action` (erase, pin, resume, key.create ...), to what, in which detail."""
 
     at: float
     action: str

@@ -63,6 +63,23 @@ class Events(Protocol):
         ...
 
 
+class Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    """A whole call, or a piece of the one with this index."""
+
+    id: str | None = None
+    index: int = 0
+    function: Function | None = None
+
+    @property
+    def named(self) -> Function:
+        return self.function or Function()
+
+
 class Delta(msgspec.Struct):
     """What a chunk, or a whole message, adds: text, a refusal, reasoning, signed reasoning blocks, pieces of calls."""
 
@@ -70,7 +87,7 @@ class Delta(msgspec.Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     thinking_blocks: list[Json] | None = None
-    tool_calls: list[Json] | None = None
+    tool_calls: list[ToolCall] | None = None
 
     @property
     def text(self) -> str:
@@ -78,6 +95,23 @@ class Delta(msgspec.Struct):
         if isinstance(self.content, list):
             return "".join(part["text"] for part in self.content if isinstance(part.get("text"), str))
         return self.content or ""
+
+
+class Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class Reasoned(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Counted(msgspec.Struct):
+    """A chat usage."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Cached | None = None
+    completion_tokens_details: Reasoned | None = None
 
 
 class Choice(msgspec.Struct):
@@ -94,7 +128,7 @@ class Completion(msgspec.Struct):
     model: str = ""
     created: int = 0
     choices: list[Choice] = []
-    usage: Json | None = None
+    usage: Counted | None = None
 
     @property
     def first(self) -> Choice:
@@ -121,12 +155,12 @@ def event(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
 
 
-def counted(usage: Mapping[str, Any] | None) -> tuple[int, int, int, int]:
+def counted(usage: Counted | None) -> tuple[int, int, int, int]:
     """Input, output, cached and reasoning tokens of a chat usage; 0 for what it does not say."""
-    usage = usage or {}
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-    return usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, cached, reasoning
+    usage = usage or Counted()
+    cached = usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
+    reasoning = usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens
+    return usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0, reasoning or 0
 
 
 def refused(param: str, problem: str) -> RequestError:

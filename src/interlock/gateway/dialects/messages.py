@@ -20,7 +20,7 @@ import msgspec
 from ...errors import InterlockError, Refused, RequestError
 from ...types import Native
 from ..parse import Extensions, Tokens, convert
-from .base import Choice, Completion, Delta, Json, counted, event, read_completion
+from .base import Choice, Completion, Counted, Delta, Json, counted, event, read_completion
 
 STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 SAME = ("model", "stream", "temperature", "top_p", "top_k", "interlock")
@@ -112,7 +112,7 @@ class MessageEvents:
         self._index = -1
         self._open: Any = None  # "text", "thinking", or the index of a tool call
         self._choice = Choice()
-        self._usage: Json | None = None
+        self._usage: Counted | None = None
 
     def read(self, chunk: bytes) -> bytes:
         read = read_completion(chunk)
@@ -157,12 +157,11 @@ class MessageEvents:
             yield from self._start("text", {"type": "text", "text": ""})
             yield self._delta({"type": "text_delta", "text": text})
         for piece in delta.tool_calls or ():
-            function = piece.get("function") or {}
-            if piece.get("id"):
-                block = {"type": "tool_use", "id": piece["id"], "name": function.get("name", ""), "input": {}}
-                yield from self._start(piece.get("index", 0), block)
-            if function.get("arguments"):
-                yield self._delta({"type": "input_json_delta", "partial_json": function["arguments"]})
+            id = piece.id or f"call_{self._id}_{piece.index}"
+            block = {"type": "tool_use", "id": id, "name": piece.named.name or "", "input": {}}
+            yield from self._start(piece.index, block)
+            if piece.named.arguments:
+                yield self._delta({"type": "input_json_delta", "partial_json": piece.named.arguments})
 
     def _start(self, kind: Any, block: Json) -> Iterator[bytes]:
         if kind is not None and self._open == kind:
@@ -340,7 +339,7 @@ def _stopped(choice: Choice) -> Json:
     return {"stop_reason": STOP.get(choice.finish_reason or "stop", "end_turn"), "stop_sequence": None}
 
 
-def _usage(usage: Json | None) -> Json:
+def _usage(usage: Counted | None) -> Json:
     """Anthropic counts what was read from the cache apart from the input; in chat it is part of it."""
     read, written, cached, _ = counted(usage)
     return {"input_tokens": read - cached, "cache_read_input_tokens": cached, "output_tokens": written}
@@ -355,16 +354,15 @@ def _blocks(message: Delta) -> Iterator[Json]:
     if text:
         yield {"type": "text", "text": text}
     for call in message.tool_calls or ():
-        function = call.get("function") or {}
-        yield {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": _input(function)}
+        yield {"type": "tool_use", "id": call.id, "name": call.named.name, "input": _input(call.named.arguments)}
 
 
-def _input(function: Mapping[str, Any]) -> Json:
+def _input(arguments: str | None) -> Json:
     try:
-        value = msgspec.json.decode(function.get("arguments") or "{}")
+        value = msgspec.json.decode(arguments or "{}")
     except msgspec.DecodeError:
         value = None
-    return value if isinstance(value, dict) else {"arguments": function.get("arguments")}
+    return value if isinstance(value, dict) else {"arguments": arguments}
 
 
 def _error(error: InterlockError) -> Json:

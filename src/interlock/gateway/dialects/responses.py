@@ -20,7 +20,7 @@ from ...errors import InterlockError, RequestError
 from ...types import Native
 from ..parse import ROLES, Extensions, Tokens, convert
 from ..replies import as_document, as_json
-from .base import Completion, Delta, Json, counted, event, read_completion, refused
+from .base import Completion, Counted, Delta, Json, counted, event, read_completion, refused
 
 OURS = ("input", "instructions", "tools", "tool_choice", "text", "max_output_tokens", "reasoning", "store",
         "previous_response_id", "include", "stream_options")  # fmt: skip
@@ -151,18 +151,12 @@ class ResponseEvents:
             yield from self._open("message", {"type": "message", "role": "assistant", "content": []})
             yield from self._grow("refusal", "refusal", delta.refusal)
         for piece in delta.tool_calls or ():
-            function = piece.get("function") or {}
-            if piece.get("id"):
-                call = {
-                    "type": "function_call",
-                    "call_id": piece["id"],
-                    "name": function.get("name", ""),
-                    "arguments": "",
-                }
-                yield from self._open(piece.get("index", 0), call)
-            if function.get("arguments") and self._items:
-                self._items[-1]["arguments"] += function["arguments"]
-                yield self._about("response.function_call_arguments.delta", delta=function["arguments"])
+            id = piece.id or f"call_{self._id}_{piece.index}"
+            call = {"type": "function_call", "call_id": id, "name": piece.named.name or "", "arguments": ""}
+            yield from self._open(piece.index, call)
+            if piece.named.arguments:
+                self._items[-1]["arguments"] += piece.named.arguments
+                yield self._about("response.function_call_arguments.delta", delta=piece.named.arguments)
 
     def _open(self, kind: Any, item: Json) -> Iterator[bytes]:
         if self._kind == kind:
@@ -327,9 +321,8 @@ def _output(message: Delta, id: str) -> Iterator[Json]:
     if parts or not message.tool_calls:
         made.append({"type": "message", "role": "assistant", "content": parts})
     for call in message.tool_calls or ():
-        function = call.get("function") or {}
-        called = {"name": function.get("name"), "arguments": function.get("arguments") or "{}"}
-        made.append({"type": "function_call", "call_id": call.get("id"), **called})
+        called = {"name": call.named.name, "arguments": call.named.arguments or "{}"}
+        made.append({"type": "function_call", "call_id": call.id, **called})
     for i, item in enumerate(made):
         yield {"id": f"{_PREFIX[item['type']]}_{id}_{i}", "status": "completed", **item}
 
@@ -363,7 +356,7 @@ def _response(read: Completion, asked: Json, id: str, output: list[Json], finish
     }
 
 
-def _usage(usage: Json | None) -> Json | None:
+def _usage(usage: Counted | None) -> Json | None:
     if usage is None:
         return None
     read, written, cached, reasoning = counted(usage)

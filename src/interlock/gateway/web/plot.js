@@ -18,15 +18,16 @@ export const axes = (colour) => ({ stroke: colour("quiet"), grid: { stroke: colo
 export function Plot({ build, inputs, label, least = 240, most = 420, ratio = 0.45 }) {
   const box = useRef(null);
   useEffect(() => {
+    const place = box.current; // the ref is emptied before the observer ends
     let plot = null;
     const draw = () => {
       plot?.destroy();
       const { data, ...options } = build(palette());
-      plot = new uPlot({ legend: { show: false }, cursor: { show: false }, ...size(box.current, least, most, ratio), ...options }, data, box.current);
+      plot = new uPlot({ legend: { show: false }, cursor: { show: false }, ...size(place, least, most, ratio), ...options }, data, place);
     };
     draw();
-    const watch = new ResizeObserver(() => plot.setSize(size(box.current, least, most, ratio)));
-    watch.observe(box.current);
+    const watch = new ResizeObserver(() => plot.setSize(size(place, least, most, ratio)));
+    watch.observe(place);
     DARK.addEventListener("change", draw);
     return () => { watch.disconnect(); DARK.removeEventListener("change", draw); plot.destroy(); };
   }, inputs);
@@ -57,7 +58,7 @@ export function Timeline({ at, lines, format, label, range, count }) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     hooks: { setCursor: [({ cursor }) => point(cursor.idx ?? null)] },
     axes: [{ ...axes(colour), size: 30, space: 64, values: (_, ticks, axis, space, step) => ticks.map((tick) => (count ? tick : moment(tick, step))) },
-      { ...axes(colour), values: (_, ticks) => ticks.map(format), size: 64 }],
+      { ...axes(colour), values: (_, ticks) => ticks.map(format), size: 72 }],
     series: [{}, ...lines.map((line) => ({
       stroke: colour(line.colour), width: 2, dash: line.dash, fill: line.fill && `${colour(line.colour)}22`,
       points: { size: 4 } }))],

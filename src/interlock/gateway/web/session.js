@@ -7,6 +7,7 @@ const ROLES = {
   anyone: "Nobody has to sign in here: no keys are configured, so everybody sees everything.",
   tenant: "Sees and judges its own decisions.",
   operator: "Sees every tenant and may steer.",
+  admin: "Sees every tenant, may steer, and manages keys.",
 };
 
 /** `wanted` is what a link led to. */

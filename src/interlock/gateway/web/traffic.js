@@ -3,7 +3,7 @@ import { Timeline } from "./plot.js";
 import { html, money, number, percent, seconds, usePolled, waiting, when } from "./ui.js";
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
-const count = (value) => (value === null || value === undefined ? "–" : number(value, value % 1 ? 1 : 0));
+const count = (value) => (value % 1 ? "" : number(value, 0)); // an axis may have halves, requests have none
 
 const every = (width) => (width < 60 ? `${width} s` : width < 3600 ? `${width / 60} min` : width < 86400 ? `${width / 3600} h` : `${width / 86400} d`);
 
@@ -50,10 +50,10 @@ function Provider({ at, provider }) {
     <ul class="facts"><li><span>calls</span> <b>${total.calls}</b></li><li><span>errors</span> <b class=${total.errors ? "bad" : ""}>${total.errors}</b></li>
       <li><span>median</span> <b>${seconds(total.p50)}</b></li><li><span>95%</span> <b>${seconds(total.p95)}</b></li>
       ${Object.entries(codes).map(([code, times]) => html`<li key=${code} class="bad"><span>${code}</span> <b>${times}</b></li>`)}</ul>
-    ${total.calls > 0 && html`<${Timeline} at=${at} format=${seconds} label=${`Latency of ${name} over time`} lines=${[{ name: "median", values: latency.p50, colour: "accent" },
-        { name: "95%", values: latency.p95, colour: "second", dash: [5, 3] }]} />
-      ${total.errors > 0 && html`<${Timeline} at=${at} format=${count} label=${`Calls and errors of ${name} over time`}
-        lines=${[{ name: "calls", values: calls, colour: "accent", fill: true }, { name: "errors", values: errors, colour: "bad" }]} />`}`}
+    ${total.p50 !== null && html`<${Timeline} at=${at} format=${seconds} label=${`Latency of ${name} over time`} lines=${[{ name: "median", values: latency.p50, colour: "accent" },
+        { name: "95%", values: latency.p95, colour: "second", dash: [5, 3] }]} />`}
+    ${total.errors > 0 && html`<${Timeline} at=${at} format=${count} label=${`Calls and errors of ${name} over time`}
+        lines=${[{ name: "calls", values: calls, colour: "accent", fill: true }, { name: "errors", values: errors, colour: "bad" }]} />`}
     <${Breakers} candidates=${candidates} /></article>`;
 }
 

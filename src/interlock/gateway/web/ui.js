@@ -13,11 +13,12 @@ export function Table({ label, kind = "", children }) {
   const box = useRef(null);
   const [over, set] = useState(false);
   useEffect(() => {
-    const look = () => set(box.current.scrollWidth > box.current.clientWidth || box.current.scrollHeight > box.current.clientHeight);
+    const place = box.current; // the ref is emptied before the observer ends
+    const look = () => set(place.scrollWidth > place.clientWidth || place.scrollHeight > place.clientHeight);
     look();
     const watch = new ResizeObserver(look);
-    watch.observe(box.current);
-    watch.observe(box.current.firstChild);
+    watch.observe(place);
+    watch.observe(place.firstChild);
     return () => watch.disconnect();
   }, []);
   return html`<div ref=${box} class=${`scroll ${kind}`} ...${over && { tabindex: 0, role: "region", "aria-label": label }}><table>${children}</table></div>`;

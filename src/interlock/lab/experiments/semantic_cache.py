@@ -16,10 +16,10 @@ from random import Random
 
 import numpy as np
 
+from ...caching.cache import Cache, Kept
+from ...caching.same_question import difference
 from ...encoder import Encoder
 from ...errors import ConfigError
-from ...gateway.cache import Cache, Kept
-from ...gateway.same_question import difference
 from ...signals.text import strip_preamble
 from ...types import Message, Request
 from ..metrics import over_seeds

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interlock.caching.cache import NO_MATTER, Cache, Kept, keys
 from interlock.encoder import Encoder
-from interlock.gateway.cache import NO_MATTER, Cache, Kept, keys
 from interlock.types import Message, Request
 
 PROMPT = "What is the capital of France?"

@@ -152,7 +152,8 @@ class Cache:
 def keys(request: Request) -> tuple[bytes, bytes]:
     """(the request's key, that of all requests which differ in the last user message at most), 32 bytes each."""
     fields = {name: value for name, value in request.body.items() if name not in NO_MATTER and name != "messages"}
-    frame = [request.tenant, request.model, request.max_tokens, request.seed, fields, sorted(request.needs)]
+    dialect = None if request.native is None else [request.native.dialect, request.native.only]
+    frame = [request.tenant, request.model, request.max_tokens, request.seed, fields, sorted(request.needs), dialect]
     last = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
     rest = [message for i, message in enumerate(request.messages) if i != last]
     asked = _asked(request.messages[last]) if last >= 0 else None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.gateway.same_question import difference
+from interlock.caching.same_question import difference
 
 
 @pytest.mark.parametrize(
