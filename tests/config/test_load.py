@@ -203,12 +203,6 @@ MISTAKES: dict[str, Mistake] = {
         "providers.pocket.models",
         "has no models",
     ),
-    "candidate that its provider does not load": (
-        "{kind: pocket}",
-        "{kind: pocket, models: [micro]}",
-        "candidates[0].model",
-        "'small-t1' is none of what provider 'pocket' loads, micro",
-    ),
     "provider without what it needs": ("{kind: pocket}", "{kind: replay}", "providers.pocket", "needs path"),
     "stages without a cascade": ("  strategy: cascade\n", "", "execution.stages", "it is cascade's"),
     "option that is the request's": (
@@ -336,6 +330,14 @@ def test_a_right_configuration_loads(tmp_path: Path) -> None:
     assert settings.candidates[1].price.output == 8.0
     assert set(settings.signal_names()) == {"tokens", "structure", "keywords", "pii", "language"}
     assert settings.hash == load(write(tmp_path, GOOD), ENVIRONMENT).hash
+
+
+def test_a_candidate_of_a_pocket_model_that_is_not_loaded_is_refused(tmp_path: Path) -> None:
+    loaded = GOOD.replace("{kind: pocket}", "{kind: pocket, models: [small, micro]}")
+    assert load(write(tmp_path, loaded), ENVIRONMENT).providers["pocket"].models == ("small", "micro")
+    with pytest.raises(ConfigError, match="'base-t1' is none of what provider 'pocket' loads, small, micro") as caught:
+        load(write(tmp_path, loaded.replace("model: small-t1", "model: base-t1")), ENVIRONMENT)
+    assert (caught.value.path, caught.value.line) == ("candidates[0].model", 12)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
