@@ -81,6 +81,7 @@ class Seen:
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    lag: float = 0.0
 
 
 async def client(http: httpx.AsyncClient, numbers: Any, seen: Seen) -> None:
@@ -142,6 +143,14 @@ def well_formed(document: dict[str, Any]) -> None:
     assert error["code"]
 
 
+async def lagging(seen: Seen) -> None:
+    """How late this process itself is, in which clients and injectors share a loop."""
+    while True:
+        due = time.monotonic() + 0.05
+        await asyncio.sleep(0.05)
+        seen.lag = max(seen.lag, time.monotonic() - due)
+
+
 def descriptors(running: Gateway) -> int:
     return len(os.listdir(f"/proc/{running.process.pid}/fd"))
 
@@ -161,9 +170,11 @@ async def storm(running: Gateway, requests: int, seen: Seen) -> tuple[list[bytes
         await gauges(http)
         before = descriptors(running), await gauges(http)
         slow = [asyncio.create_task(injector.dribble(host, int(port), until)) for _ in range(4)]
+        lag = asyncio.create_task(lagging(seen))
         numbers, began = iter(range(requests)), time.monotonic()
         await asyncio.gather(*(client(http, numbers, seen) for _ in range(CONCURRENCY)))
         seconds = time.monotonic() - began
+        lag.cancel()
         told = await asyncio.gather(*slow)
         until.set()
     async with httpx.AsyncClient(base_url=running.url) as http:
@@ -217,6 +228,7 @@ def check(ledger: Path, seen: Seen, requests: int, seconds: float, mixed: Any, b
         assert upstream.without_usage == 0
     return {
         "requests": requests, "seconds": round(seconds, 1), "slowest": round(seen.slowest, 2),
+        "own lag": round(seen.lag, 2),
         "slowest outcome": round(max(outcome.latency for outcome in outcomes.values()), 2),
         "answers": dict(seen.answers), "first calls": dict(first), "repeated": dict(repeated), "allowed": allowed,
         "faults": dict(mixed.faults + bad.faults),
