@@ -11,11 +11,10 @@ import pytest
 
 from interlock.caching import Cache
 from interlock.execution import Recall
-from interlock.gateway.keys import Key, Keys
 from interlock.guards import Access
 from interlock.types import Decision, Outcome
 
-from .conftest import Running, Script, Start
+from .conftest import Running, Script, Start, keys
 
 
 def remembering(gateway: Running, semantic: bool = False) -> Running:
@@ -92,8 +91,8 @@ async def test_whatever_changes_the_answer_is_another_request(start: Start, chan
 
 
 async def test_tenants_share_nothing(start: Start) -> None:
-    keys = Keys([Key("a", "sk-a"), Key("b", "sk-b")])
-    async with start(keys=keys) as gateway:
+    two = keys(("sk-a", "a", "viewer"), ("sk-b", "b", "viewer"))
+    async with start(keys=two) as gateway:
         remembering(gateway, semantic=True)
         for _ in range(2):
             for secret in ("sk-a", "sk-b"):

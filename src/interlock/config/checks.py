@@ -317,8 +317,6 @@ ALL: Sequence[Check] = (
     privacy,
     keys,
     cache,
-
-
     tokens,
     admission,
     ledger,

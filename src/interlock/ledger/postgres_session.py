@@ -173,7 +173,7 @@ def explained(error: BaseException, name: str) -> LedgerError:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         unreachable = state.startswith(LATER)
-        if state == "42501":
+        if state in ("42501", "42P01"):  # without USAGE a schema seems empty
             return LedgerError(f"{name}: this user may not do that in the schema `interlock` ({error})")
         text = f"{name}: {type(error).__name__} [{state}]: {error}"
         return LedgerUnreachable(text) if unreachable else LedgerError(text)
