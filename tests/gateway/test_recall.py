@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from interlock.gateway.keys import Key, Keys
 
 from interlock.caching import Cache
 from interlock.execution import Recall
