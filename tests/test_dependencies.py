@@ -36,7 +36,7 @@ BELOW: dict[str, set[str]] = {
     "execution": NOUNS | {"providers", "guards", "telemetry", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
-    "identity": NOUNS,
+    "identity": NOUNS | {"ledger"},
     "admission": NOUNS | {"guards", "identity"},
     "config": NOUNS
     | {"identity"}

@@ -22,7 +22,6 @@ from interlock import types
 from interlock.config import Document, from_document
 from interlock.estimators import ESTIMATORS
 from interlock.exploration import EXPLORATIONS
-from interlock.gateway.admin import ADMIN
 from interlock.gateway.decide import Decide
 from interlock.gateway.endpoints import ENDPOINTS
 from interlock.gateway.judge import FeedbackBody
@@ -128,7 +127,7 @@ def test_every_published_system_has_one_row() -> None:
 
 def test_the_http_reference_names_every_endpoint_field_and_header() -> None:
     page = (ROOT / "docs" / "reference" / "http.md").read_text()
-    paths = {path for _, path in ENDPOINTS | ADMIN} - {"/v1/models/{name:path}"}
+    paths = {path for _, path in ENDPOINTS} - {"/v1/models/{name:path}"}
     hot = {"/v1/chat/completions", "/v1/embeddings", "/v1/route", "/v1/feedback", "/v1/messages/count_tokens"}
     hot |= {"/v1/messages", "/v1/responses", "/v1/completions"}
     fields = {name for body in (Extensions, Bounds, FeedbackBody) for name in body.__struct_fields__}

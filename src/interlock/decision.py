@@ -94,6 +94,7 @@ def _decision(
         degraded=degraded,
         key=request.key,
         reserved=request.reserved or 0.0,
+        writer=request.writer,
         signals=context.signals,
         vector=context.vector,
         seconds=seconds,

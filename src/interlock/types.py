@@ -122,6 +122,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Globs of the candidates that the key may use; `None` is all."""
     reserved: float | None = None
     """USD set aside for it; a candidate that might cost more may not serve. `None` where no hard budget applies."""
+    writer: str = ""
+    """Which life of which process counts what it spends; empty where one process counts all of its ledger."""
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
     native: Native | None = None
@@ -298,7 +300,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     `degraded` is empty in normal operation, else how far the policy had to fall back: `last_good`, `no_promise` (the
     objective `promise` could not promise anything of the chosen candidate) or `default_order`. `key` is the id of the
-    key it came with, `reserved` the USD set aside for it.
+    key it came with, `reserved` the USD set aside for it, `writer` the life of the process that counts what it spends.
     """
 
     id: str
@@ -315,6 +317,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     degraded: str = ""
     key: str = ""
     reserved: float = 0.0
+    writer: str = ""
     signals: Mapping[str, Signal] = msgspec.field(default_factory=dict)
     vector: Vector = msgspec.field(default_factory=lambda: np.zeros(0, np.float32))
     seconds: float = 0.0

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from interlock.admission import Ask, Rate, Settlement
-from interlock.admission.redis_counter import RedisCounter
+from interlock.admission import Ask, Rate, Settlement, fold
+from interlock.admission.redis_counter import APART, RedisCounter
 from interlock.errors import CounterUnreachable
 from interlock.lab.process import free_port
+from interlock.ledger import Ledger, SqliteLedger
 
 from ..conftest import Redis
-from .conftest import AT, line, redis_counter
+from .conftest import AT, line, redis_counter, spend
 
 Asking = Callable[..., Ask]
 DAY = line("key:k", "day")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with SqliteLedger(tmp_path / "ledger.db") as ledger:
+        yield ledger
 
 
 @pytest.fixture
@@ -69,24 +78,95 @@ async def test_a_settlement_that_comes_twice_counts_once(worker: Any, asking: As
     assert await counter.usage([DAY]) == [(4, 0)]
 
 
-async def test_a_restart_says_again_what_its_ledger_holds(worker: Any, asking: Asking) -> None:
-    before, other = await worker("a"), await worker("b")
-    ask, lost = asking(5, 5, {"day": 100}), asking(7, 7, {"day": 100})
+async def test_a_restart_counts_what_the_ledger_holds(worker: Any, asking: Asking, ledger: Ledger) -> None:
+    before, other = await worker("a", ledger=ledger), await worker("b")
+    ask, lost, gone = (asking(5, 5, {"day": 100}) for _ in range(3))
     await before.reserve(ask)
     before.settle(ask, 5, Settlement(4, 0))
+    await spend(ledger, ask, 3, before.life)  # the last cent never reached the ledger
+    await before.reserve(gone)
+    before.settle(gone, 5, Settlement(5, 0))  # nor did anything of this one
     await before.reserve(lost)
+    await spend(ledger, asking(), 2)  # from before there was Redis
     other.settle(asking(), 0, Settlement(10, 0))
     await asyncio.gather(before.flush(), other.flush())
-    after = await redis_counter(f"redis://127.0.0.1:{port(before)}/0", "a", clock=lambda: AT)
-    after.mine.restore({DAY: 3})  # the last cent never reached the ledger
-    await after.start()
-    assert await after.usage([DAY, line("key:k", "hour")]) == [(13, 0), (10, 0)]
-    await after.close()
+    after = await worker("a", ledger=ledger)
+    await after.recount()
+    assert await after.usage([DAY, line("key:k", "hour")]) == [(15, 0), (15, 0)]
+    await after._redis.flushall()
+    await after.reserve(asking(1, 1, {"day": 100}))
+    assert await after.usage([DAY]) == [(5, 1)]  # all that this ledger knows is told again
 
 
-def port(counter: RedisCounter) -> int:
-    found: int = counter._redis.connection_pool.connection_kwargs["port"]
-    return found
+async def test_what_a_dead_worker_spent_is_counted_by_those_who_live(
+    worker: Any, asking: Asking, ledger: Ledger
+) -> None:
+    """On one ledger: one worker dies with spendings that only Redis knows, and others that only the ledger knows."""
+    quick = {"ledger": ledger, "shared": True, "lease": 0.4, "beat": 0.05}
+    dies, one, two = [await worker("a", **quick) for _ in range(3)]
+    told, written, held = (asking(5, 5, {"day": 1000}) for _ in range(3))
+    await dies.reserve(told)
+    dies.settle(told, 5, Settlement(4, 0))
+    await dies.flush()
+    await spend(ledger, written, 70, dies.life)
+    await dies.reserve(held)
+    for counter, cost in ((one, 100), (two, 200)):
+        ask = asking(5, 5, {"day": 1000})
+        await counter.reserve(ask)
+        await spend(ledger, ask, cost, counter.life)
+        counter.settle(ask, 5, Settlement(cost, 0))
+    async with running(one), running(two):
+        await eventually(one, (370, 0))
+        late = await worker("a", **quick)  # one that starts counts the dead, and not the living twice
+        await late.recount()
+        assert await late.usage([DAY]) == [(370, 0)]
+        assert sum(fold(ledger, AT).totals[line] for line in [DAY]) == 370
+        assert late.workers == 3
+
+
+async def test_one_that_was_taken_for_dead_comes_back(worker: Any, asking: Asking, ledger: Ledger) -> None:
+    quick = {"ledger": ledger, "shared": True, "lease": 0.3, "beat": 0.05}
+    sleeps, lives = [await worker("a", **quick) for _ in range(2)]
+    ask, unwritten, held = (asking(5, 5, {"day": 1000}) for _ in range(3))
+    for one, cost in ((ask, 30), (unwritten, 4)):
+        await sleeps.reserve(one)
+        sleeps.settle(one, 5, Settlement(cost, 0))
+    await sleeps.reserve(held)
+    await sleeps.flush()
+    await spend(ledger, ask, 30, sleeps.life)
+    async with running(lives):
+        await eventually(lives, (30, 0))
+        async with running(sleeps):
+            await eventually(lives, (34, 5))
+            await asyncio.sleep(0.5)
+            assert await lives.usage([DAY]) == [(34, 5)]
+            await lives._redis.flushall()
+            await lives.reserve(asking(1, 1, {"day": 1000}))
+            await eventually(lives, (34, 6))
+
+
+async def test_only_rows_since_the_dead_was_born_are_read(worker: Any, asking: Asking, tmp_path: Path) -> None:
+    with SqliteLedger(tmp_path / "many.db", checkpoint_every=4) as ledger:
+        counter = await worker("a", ledger=ledger, shared=True)
+        for _ in range(8):
+            await spend(ledger, asking(), 1)
+        read: list[int] = []
+        rows = ledger.rows
+        ledger.rows = lambda **asked: read.append(asked["since"]) or rows(**asked)  # type: ignore[method-assign,func-returns-value]
+        born = int((time.time() + 2 * APART) * 1000)
+        await counter.recount([f"a:w-{born:012x}{'0' * 18}"])
+        await counter.recount()
+        assert read == [16, 0]
+        assert await counter.usage([DAY]) == [(8, 0)]
+
+
+async def eventually(counter: RedisCounter, expected: tuple[int, int]) -> None:
+    found = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while (found := (await counter.usage([DAY]))[0]) != expected:
+                await asyncio.sleep(0.02)
+    assert found == expected
 
 
 async def test_a_dead_workers_reservations_are_given_back(worker: Any, asking: Asking) -> None:
@@ -118,10 +198,11 @@ async def test_a_redis_that_forgets_is_told_again(worker: Any, asking: Asking) -
 
 @contextlib.asynccontextmanager
 async def running(counter: RedisCounter) -> AsyncIterator[None]:
-    task = asyncio.create_task(counter.run())
+    tasks = [asyncio.create_task(counter.run()), asyncio.create_task(counter.recounting())]
     yield
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

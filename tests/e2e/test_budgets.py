@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -18,10 +21,11 @@ import httpx
 import pytest
 
 from interlock.admission import charges
-from interlock.lab.process import Gateway, gateway
+from interlock.lab.process import gateway
 from interlock.ledger import Reading, verify
 
 from ..conftest import Redis
+from .test_workers import children
 
 CLIENTS = 64
 HARD = 2.0  # USD
@@ -30,7 +34,7 @@ RESERVED = (32 * 1000 + 3 * 2000) / 1e6  # USD: no request of ours is longer tha
 SECRETS = {"ACME_KEY": "sk-acme-MARKER-one", "ADMIN_KEY": "sk-admin-MARKER-two"}
 
 
-def configuration(folder: Path, upstream: ThreadingHTTPServer, redis: str = "") -> Path:
+def configuration(folder: Path, upstream: ThreadingHTTPServer, redis: str = "", postgres: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "interlock.yaml"
     path.write_text(
@@ -44,6 +48,7 @@ policy: {{exploration: {{kind: greedy}}}}
 learner: {{enabled: false}}
 tenants: {{acme: {{budgets: [{{window: total, hard_usd: {HARD}}}]}}}}
 {f'admission: {{redis: "{redis}"}}' if redis else ""}
+{'ledger: {url: "env:LEDGER_URL"}' if postgres else ""}
 server:
   keys:
     - {{tenant: acme, key: "env:ACME_KEY"}}
@@ -71,15 +76,15 @@ async def client(http: httpx.AsyncClient, url: str, seen: list[int], patient: bo
                 await asyncio.sleep(0.02)
 
 
-async def fire(urls: list[str], kill: Gateway | None = None, after: int = 0) -> list[int]:
-    """64 clients over the gateways; `kill` is killed once `after` answers were given."""
+async def fire(urls: list[str], kill: int = 0, after: int = 0) -> list[int]:
+    """64 clients over the gateways; the process `kill` is killed once `after` answers were given."""
     seen: list[int] = []
     async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=CLIENTS)) as http:
-        clients = [asyncio.create_task(client(http, urls[i % len(urls)], seen, kill is None)) for i in range(CLIENTS)]
-        if kill is not None:
+        clients = [asyncio.create_task(client(http, urls[i % len(urls)], seen, not kill)) for i in range(CLIENTS)]
+        if kill:
             while seen.count(200) < after:
                 await asyncio.sleep(0.005)
-            kill.process.send_signal(signal.SIGKILL)
+            os.kill(kill, signal.SIGKILL)
         await asyncio.gather(*clients)
     return seen
 
@@ -100,9 +105,21 @@ def standing(url: str) -> dict[str, Any]:
         time.sleep(0.1)
 
 
-def spent(*folders: Path) -> float:
-    """USD, exactly, as the ledgers have it."""
-    return sum(one.amount for folder in folders for one in charges(Reading(folder / "ledger.db"))) / 1e9
+def spent(*ledgers: Path | str) -> float:
+    """USD, exactly, as the ledgers have it; a folder's is its `ledger.db`."""
+    places = [place / "ledger.db" if isinstance(place, Path) else place for place in ledgers]
+    return sum(one.amount for place in places for one in charges(Reading(place))) / 1e9
+
+
+def settled(url: str, ledger: Path | str) -> dict[str, Any]:
+    """The tenant's budget once it is what the ledger says, and nothing is reserved: a dead process was counted."""
+    deadline = time.monotonic() + 90
+    while True:
+        row, exactly = standing(url), spent(ledger)
+        if (row["used_usd"], row["reserved_usd"]) == (exactly, 0.0):
+            return row
+        assert time.monotonic() < deadline, (row, exactly)
+        time.sleep(0.2)
 
 
 def test_64_clients_never_overspend_and_a_killed_gateway_counts_on(
@@ -110,7 +127,7 @@ def test_64_clients_never_overspend_and_a_killed_gateway_counts_on(
 ) -> None:
     config = configuration(tmp_path, upstream)
     with gateway(tmp_path, "--config", str(config), env=SECRETS) as running:
-        before = asyncio.run(fire([running.url], kill=running, after=60))
+        before = asyncio.run(fire([running.url], kill=running.process.pid, after=60))
     assert running.process.returncode == -signal.SIGKILL
     with gateway(tmp_path, "--config", str(config), env=SECRETS) as running:
         assert standing(running.url)["used_usd"] == spent(tmp_path)
@@ -135,7 +152,7 @@ def test_three_gateways_share_a_budget_in_redis(
     with ExitStack() as stack:
         running = [stack.enter_context(gateway(f, "--config", str(config), env=SECRETS)) for f in folders]
         urls = [one.url for one in running]
-        before = asyncio.run(fire(urls, kill=running[0], after=60))
+        before = asyncio.run(fire(urls, kill=running[0].process.pid, after=60))
         assert running[0].process.wait(10) == -signal.SIGKILL
         with gateway(folders[0], "--config", str(config), env=SECRETS) as again:
             after = asyncio.run(fire([again.url, *urls[1:]]))
@@ -144,6 +161,82 @@ def test_three_gateways_share_a_budget_in_redis(
     assert set(before + after) <= {200, 429}
     assert HARD - RESERVED - COST < rows[0]["used_usd"] <= HARD
     assert all(spent(folder) > 10 * COST for folder in folders[1:])
+
+
+def test_three_workers_count_one_ledger_together(
+    tmp_path: Path, upstream: ThreadingHTTPServer, redis_server: Redis
+) -> None:
+    import redis
+
+    redis.Redis.from_url(redis_server.url).flushall()
+    config = configuration(tmp_path, upstream, redis_server.url)
+    with gateway(tmp_path, "--config", str(config), "--workers", "3", env=SECRETS, patience=120) as running:
+        victim = children(running.process.pid)[0]
+        before = asyncio.run(fire([running.url], kill=victim, after=60))
+        settled(running.url, tmp_path)
+        after = asyncio.run(fire([running.url]))
+        row = settled(running.url, tmp_path)
+    assert set(before + after) <= {200, 429}
+    assert HARD - RESERVED - COST < row["used_usd"] <= HARD
+    assert len({one.writer for one in charges(Reading(tmp_path / "ledger.db"))}) >= 3
+    verify(tmp_path / "ledger.db")
+
+
+def test_three_gateways_count_one_postgres_together_and_share_its_keys(
+    tmp_path: Path, upstream: ThreadingHTTPServer, redis_server: Redis, postgres: Any
+) -> None:
+    import redis
+
+    redis.Redis.from_url(redis_server.url).flushall()
+    place = postgres.database()
+    config = configuration(tmp_path, upstream, redis_server.url, postgres=True)
+    env = SECRETS | {"LEDGER_URL": place}
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(gateway(tmp_path / name, "--config", str(config), env=env, ledger=None))
+            for name in "abc"
+        ]
+        urls = [one.url for one in running]
+        before = asyncio.run(fire(urls, kill=running[0].process.pid, after=60))
+        assert running[0].process.wait(10) == -signal.SIGKILL
+        settled(urls[1], place)
+        again = stack.enter_context(gateway(tmp_path / "a", "--config", str(config), env=env, ledger=None))
+        urls[0] = again.url
+        after = asyncio.run(fire(urls))
+        rows = [settled(url, place) for url in urls]
+        assert set(before + after) <= {200, 429}
+        assert HARD - RESERVED - COST < rows[0]["used_usd"] <= HARD
+        assert rows[0] == rows[1] == rows[2]
+        assert len({one.writer for one in charges(Reading(place))}) == 4
+        everywhere_within_seconds(urls)
+    verify(place)
+
+
+def everywhere_within_seconds(urls: list[str]) -> None:
+    """A key made at one gateway is known at the others, and then revoked there."""
+    with httpx.Client(timeout=30) as http:
+        made = http.post(f"{urls[0]}/admin/keys", json={"tenant": "beta"}, headers=bearer("ADMIN_KEY")).json()
+        who = {"authorization": f"Bearer {made['secret']}"}
+        for status, change in ((200, ""), (401, f"/admin/keys/{made['id']}/revoke")):
+            if change:
+                assert http.post(urls[1] + change, headers=bearer("ADMIN_KEY")).status_code == 200
+            deadline = time.monotonic() + 5
+            while {http.get(f"{url}/v1/models", headers=who).status_code for url in urls} != {status}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def test_budgets_that_several_processes_could_not_hold_are_refused_at_the_start(
+    tmp_path: Path, upstream: ThreadingHTTPServer, postgres: Any
+) -> None:
+    config = configuration(tmp_path, upstream)
+    shared = configuration(tmp_path / "shared", upstream, postgres=True)
+    env = os.environ | SECRETS | {"LEDGER_URL": postgres.database()}
+    for arguments in (["--config", str(config), "--workers", "2"], ["--config", str(shared)]):
+        command = [sys.executable, "-m", "interlock", "serve", "--port", "0", *arguments]
+        found = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+        assert found.returncode == 3
+        assert "admission.redis: several processes write this ledger" in " ".join(found.stderr.split())
 
 
 def test_no_secret_of_a_key_is_kept_or_said(tmp_path: Path, upstream: ThreadingHTTPServer) -> None:

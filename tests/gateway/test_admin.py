@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from interlock.gateway.door import beside
-from interlock.identity import SqliteKeys, VirtualKey, digest
+from interlock.gateway.door import keys_of
+from interlock.identity import VirtualKey, digest
 from interlock.ledger import Audit, Reading
 
 from .conftest import Running, Start, keys
@@ -117,7 +117,7 @@ async def test_a_key_made_by_another_process_counts_within_a_moment(start: Start
     """And the door that was open to everybody shuts."""
     async with start() as gateway:
         assert (await gateway.chat()).status_code == 200
-        store = SqliteKeys(beside(gateway.router.ledger.path))
+        store = keys_of(gateway.router.ledger.place)
         key = VirtualKey(id="key-1", digest=digest(b"sk-il-1"), prefix="sk-il", tenant="beta", created=time.time())
         await store.put(key)
         await gateway.service.door.look()

@@ -28,6 +28,7 @@ from .money import charge, nano, nano_up, usd
 from .windows import Line, spans
 
 BOUNDLESS = 1 << 52  # nano-dollars: where a budget is soft only
+UNCOUNTED = "several processes write this ledger, and budgets and limits need a Redis in which they count together"
 EXPECTED_ANSWER = 256  # tokens taken from a bucket for an answer of unknown length; the rest follows with the real ones
 
 
@@ -100,8 +101,10 @@ class Desk:
     ) -> None:
         self.counter, self.terms, self._clock, self._tell = counter, terms or Terms(), clock, tell
         self._since: dict[str, tuple[Ask, int]] | None = None
-        self.shared = False
-        """Whether others write the same ledger: then what is counted here is not all, and no limit can be held."""
+        self.writer = ""
+        """The life of this process, where several count one ledger together: see `Decision.writer`."""
+        self.alone = True
+        """Whether the counter sees all that is written to the ledger; else no limit can be held."""
 
     async def admit(self, identity: Identity, request: Request) -> Lease:
         """Raises `OverBudget`, `Throttled`, `CounterUnreachable`."""
@@ -109,9 +112,9 @@ class Desk:
         accounts = accounts_of(identity.key, request.tenant)
         at = came(request.id, self._clock())
         if not any(allowance is not UNLIMITED for _, allowance in allowances):
-            return Lease(self, stamped(request, identity), Ask(request.id, at, accounts), 0, b"")
-        if self.shared:
-            raise CounterUnreachable("budgets and limits are not counted for several processes on one ledger yet")
+            return Lease(self, stamped(request, identity, None, self.writer), Ask(request.id, at, accounts), 0, b"")
+        if not self.alone:
+            raise CounterUnreachable(UNCOUNTED)
         ask, soft = self._ask(identity, request, allowances, accounts, at)
         verdict = await self.counter.reserve(ask) if ask.caps or ask.rates or ask.streams else Verdict(0)
         if verdict.against:
@@ -120,7 +123,7 @@ class Desk:
         reserved = usd(verdict.granted) if any(cap.hard < BOUNDLESS for cap in ask.caps) else None
         return Lease(
             self,
-            stamped(request, identity, reserved),
+            stamped(request, identity, reserved, self.writer),
             ask,
             verdict.granted,
             warned + rate_headers(ask.rates, verdict.levels),
@@ -253,12 +256,12 @@ class Desk:
         return Throttled(scope=scope, name=name, limited=kind, limit=limit, retry_after=verdict.wait, headers=headers)
 
 
-def stamped(request: Request, identity: Identity, reserved: float | None = None) -> Request:
-    """The request with what is known of who sent it."""
+def stamped(request: Request, identity: Identity, reserved: float | None = None, writer: str = "") -> Request:
+    """The request with what is known of who sent it, and of who counts it."""
     globs = None if "*" in identity.candidates else identity.candidates
-    if not identity.key and globs is None and reserved is None:
+    if not identity.key and globs is None and reserved is None and not writer:
         return request
-    return msgspec.structs.replace(request, key=identity.key, allowed=globs, reserved=reserved)
+    return msgspec.structs.replace(request, key=identity.key, allowed=globs, reserved=reserved, writer=writer)
 
 
 @lru_cache(4096)

@@ -1,13 +1,17 @@
 """What every key and tenant has spent, from the ledger's rows alone: how counters survive a killed process.
 
 An outcome counts what its answer cost; where nobody knows, what was reserved, as its decision says. A decision without
-an outcome counts nothing: its process died, and its reservation was given back.
+an outcome counts nothing: its process died, and its reservation was given back. A decision also says which life of
+which process counts it, so that of several that write one ledger each can count its own, and the others what a dead one
+has spent.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -37,20 +41,32 @@ class Readable(Protocol):
 
     def head(self) -> tuple[int, bytes]: ...
 
+    def written_before(self, at: float) -> int: ...
+
     def flush(self) -> Awaitable[object]: ...
 
 
-class Spent(NamedTuple):
-    """`totals` in nano-dollars on every line that is not over at `now`; `late` are the requests that ended last."""
+@dataclass(frozen=True)
+class Spent:
+    """`by` has what each writer spent, in nano-dollars, on every line that is not over; `late` who ended last."""
 
-    totals: dict[Line, int]
+    by: dict[str, dict[Line, int]]
     late: set[str]
+
+    @property
+    def totals(self) -> dict[Line, int]:
+        """What all of them spent."""
+        found: Tally[Line] = Tally()
+        for totals in self.by.values():
+            found.update(totals)
+        return dict(found)
 
 
 class Charge(NamedTuple):
     """One request that ended: whom it concerns, when it came, when it ended, and what it counts in nano-dollars."""
 
     id: str
+    writer: str
     accounts: tuple[str, ...]
     at: float
     ended: float
@@ -65,6 +81,7 @@ class _Said(msgspec.Struct):
     tenant: str = ""
     key: str = ""
     reserved: float = 0.0
+    writer: str = ""
     decision: str = ""
     cost: float = 0.0
 
@@ -87,23 +104,24 @@ def came(id: str, otherwise: float) -> float:
     return otherwise if at is None else at
 
 
-def fold(ledger: Readable, now: float, until: int | None = None) -> Spent:
-    """Everything up to the row `until`. Raises LedgerError."""
-    totals: defaultdict[Line, int] = defaultdict(int)
+def fold(ledger: Readable, now: float, until: int | None = None, since: int = 0) -> Spent:
+    """The rows after `since` up to the row `until`. Raises LedgerError."""
+    by: defaultdict[str, defaultdict[Line, int]] = defaultdict(lambda: defaultdict(int))
     late = set()
-    for one in charges(ledger, until):
+    for one in charges(ledger, until, since):
         if one.ended > now - SETTLED_WITHIN:
             late.add(one.id)
+        totals = by[one.writer]
         for line in lines(one.accounts, one.at):
             if line.end > now:
                 totals[line] += one.amount
-    return Spent(dict(totals), late)
+    return Spent({writer: dict(totals) for writer, totals in by.items()}, late)
 
 
-def charges(ledger: Readable, until: int | None = None) -> Iterator[Charge]:
-    """Every request that ended, in the ledger's order. Raises LedgerError."""
-    open: dict[str, tuple[tuple[str, ...], float, int]] = {}
-    for row in ledger.rows(since=0, until=until):
+def charges(ledger: Readable, until: int | None = None, since: int = 0) -> Iterator[Charge]:
+    """Every request that began and ended in these rows, in the ledger's order. Raises LedgerError."""
+    open: dict[str, tuple[str, tuple[str, ...], float, int]] = {}
+    for row in ledger.rows(since=since, until=until):
         if row.kind not in ("decision", "outcome"):
             continue
         try:
@@ -111,8 +129,10 @@ def charges(ledger: Readable, until: int | None = None) -> Iterator[Charge]:
         except msgspec.MsgspecError as error:
             raise LedgerError(f"row {row.seq} is no {row.kind}: {error}") from error
         if row.kind == "decision":
-            open[said.id] = accounts_of(said.key, said.tenant), came(said.id, said.at), nano(said.reserved)
+            accounts = accounts_of(said.key, said.tenant)
+            open[said.id] = said.writer, accounts, came(said.id, said.at), nano(said.reserved)
             if len(open) > 100_000:
-                open = {id: found for id, found in open.items() if found[1] > said.at - FORGOTTEN}
-        elif (begun := open.pop(said.decision, None)) is not None and begun[0]:
-            yield Charge(said.decision, begun[0], begun[1], said.at, charge(said.cost, begun[2]))
+                open = {id: found for id, found in open.items() if found[2] > said.at - FORGOTTEN}
+        elif (begun := open.pop(said.decision, None)) is not None and begun[1]:
+            writer, accounts, at, reserved = begun
+            yield Charge(said.decision, writer, accounts, at, said.at, charge(said.cost, reserved))

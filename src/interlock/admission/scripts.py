@@ -9,11 +9,12 @@ Keys, all under one prefix in braces so that a cluster keeps them on one node:
     <p>:lease                             request -> what it holds, packed
     <p>:lines:<source>                    the lines on which a source has counted
     <p>:source:<source>                   there while what a source has counted is there
-    <p>:workers                           worker -> when it was last heard of
+    <p>:workers                           source of each worker -> when it was last heard of
 
-`used` is the sum of what each source (one ledger) says it has spent: sources send their total, not a difference, so a
-message that comes twice or is lost and sent again counts once. Time is Redis's own, so that workers' clocks need not
-agree.
+`used` is the sum of what each source says has been spent: sources send their total, not a difference, so a message that
+comes twice or is lost and sent again counts once. A source is one life of one worker, `<ledger>:<life>`; when it has
+died the others send what the ledger says it spent. What no life has counted (it was written before there was Redis) is
+the source `<ledger>`. Time is Redis's own, so that workers' clocks need not agree.
 """
 
 COMMON = """
@@ -170,10 +171,17 @@ BEAT = (
     COMMON
     + """
 local said, now = cjson.decode(ARGV[1]), clock()
-redis.call('ZADD', p .. ':workers', now, said.worker)
-redis.call('ZREMRANGEBYSCORE', p .. ':workers', '-inf', now - said.lease)
+local before = tonumber(redis.call('ZSCORE', p .. ':workers', said.source) or '0')
+redis.call('ZADD', p .. ':workers', now, said.source)
+redis.call('ZREMRANGEBYSCORE', p .. ':workers', '-inf', now - 86400)
 for _, member in ipairs(said.open) do redis.call('ZADD', p .. ':leases', 'XX', now + said.lease, member) end
-return redis.call('ZCARD', p .. ':workers')
+return {
+  redis.call('ZRANGEBYSCORE', p .. ':workers', now - said.lease, '+inf'),
+  redis.call('ZRANGEBYSCORE', p .. ':workers', '-inf', '(' .. (now - said.lease)),
+  before < now - said.lease and 1 or 0,
+}
 """
 )
-"""A worker lives: its reservations are kept for another while. The answer is how many workers there are."""
+"""A worker lives: its reservations are kept for another while. The answer: which workers live, which have died within a
+day, and whether others could have taken this one for dead.
+"""

@@ -1,15 +1,15 @@
 """`interlock keys`: make, look at and revoke virtual keys.
 
 With a running gateway these verbs ask it (--url, with an admin's key in INTERLOCK_KEY); with --ledger they work on the
-files of one that is not running, which is how the first admin key is made.
+keys themselves, which is how the first admin key is made: those beside a file that no gateway writes, or in PostgreSQL.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -17,11 +17,13 @@ from .output import emit
 from .remote import URL, call
 
 if TYPE_CHECKING:
-    from ..identity import VirtualKey
+    from ..identity import KeyStore, VirtualKey
+    from ..ledger import Place
 
+T = TypeVar("T")
 app = typer.Typer(help="Virtual keys: make, look at and revoke them.", no_args_is_help=True)
 
-FILE = typer.Option(None, "--ledger", "-l", help="Work on the keys beside this ledger instead of asking a gateway.")
+FILE = typer.Option(None, "--ledger", "-l", help="Work on the keys of this ledger instead of asking a gateway.")
 JSON = typer.Option(False, "--json", help="Print JSON.")
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -40,7 +42,7 @@ def create(
     expires: str = typer.Option("", help="How long it lives: 30m, 12h, 90d. Default: for ever."),
     meta: list[str] = typer.Option([], help="name=value to keep beside it; may be repeated."),
     url: str = URL,
-    ledger: Path | None = FILE,
+    ledger: str | None = FILE,
     as_json: bool = JSON,
 ) -> None:
     """Make a key and print its secret, once: only a digest of it is kept.
@@ -74,7 +76,7 @@ def create(
 
 
 @app.command("list")
-def list_(url: str = URL, ledger: Path | None = FILE, as_json: bool = JSON) -> None:
+def list_(url: str = URL, ledger: str | None = FILE, as_json: bool = JSON) -> None:
     """Show all keys, without what would let anybody use them.
 
     Example: [bold]interlock keys list[/bold]
@@ -99,7 +101,7 @@ def list_(url: str = URL, ledger: Path | None = FILE, as_json: bool = JSON) -> N
 def show(
     id: str = typer.Argument(help="The key's id, as `list` shows it."),
     url: str = URL,
-    ledger: Path | None = FILE,
+    ledger: str | None = FILE,
     as_json: bool = JSON,
 ) -> None:
     """Show one key; a running gateway also says what it has spent.
@@ -124,7 +126,7 @@ def show(
 def revoke(
     id: str = typer.Argument(help="The key's id, as `list` shows it."),
     url: str = URL,
-    ledger: Path | None = FILE,
+    ledger: str | None = FILE,
     as_json: bool = JSON,
 ) -> None:
     """Refuse a key from now on. This cannot be undone.
@@ -177,17 +179,25 @@ def _view(key: VirtualKey) -> Any:
     return msgspec.to_builtins(view(key))
 
 
-def _stored(ledger: Path) -> list[VirtualKey]:
+def _stored(ledger: Place) -> list[VirtualKey]:
     import asyncio
 
-    from ..gateway.door import beside
-    from ..identity import SqliteKeys
-
-    loaded = asyncio.run(SqliteKeys(beside(ledger)).load())
+    loaded = asyncio.run(_with(ledger, lambda store: store.load()))
     return loaded.keys if loaded else []
 
 
-def _named(ledger: Path, id: str) -> VirtualKey:
+async def _with(ledger: Place, work: Callable[[KeyStore], Awaitable[T]]) -> T:
+    """Work on the keys of a ledger."""
+    from ..gateway.door import keys_of
+
+    store = keys_of(ledger)
+    try:
+        return await work(store)
+    finally:
+        await store.close()
+
+
+def _named(ledger: Place, id: str) -> VirtualKey:
     from ..errors import NotFound, nearest
 
     found = {key.id: key for key in _stored(ledger)}
@@ -196,42 +206,40 @@ def _named(ledger: Path, id: str) -> VirtualKey:
     return found[id]
 
 
-def _create(ledger: Path, body: Mapping[str, Any]) -> Any:
+def _create(ledger: Place, body: Mapping[str, Any]) -> Any:
     import asyncio
 
     from ..gateway import parse
     from ..gateway.admin import NewKey, check, new_key
-    from ..gateway.door import beside
-    from ..identity import SqliteKeys
 
     said = parse.convert(dict(body), NewKey)
     check(said, [])
     made, secret = new_key(said)
     _audit(ledger, "key.create", made.id, {"tenant": made.tenant, "role": made.role, "name": made.name})
-    asyncio.run(SqliteKeys(beside(ledger)).put(made))
+    asyncio.run(_with(ledger, lambda store: store.put(made)))
     return {"secret": secret} | _view(made)
 
 
-def _revoke(ledger: Path, id: str) -> Any:
+def _revoke(ledger: Place, id: str) -> Any:
     import asyncio
     import time
 
-    from ..gateway.door import beside
-    from ..identity import SqliteKeys
-
     key = _named(ledger, id)
     _audit(ledger, "key.revoke", id, {"tenant": key.tenant})
-    return _view(asyncio.run(SqliteKeys(beside(ledger)).revoke(id, time.time())))
+    return _view(asyncio.run(_with(ledger, lambda store: store.revoke(id, time.time()))))
 
 
-def _audit(ledger: Path, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+def _audit(ledger: Place, action: str, subject: str, detail: Mapping[str, Any]) -> None:
     """Raises `LedgerError` while a gateway writes this ledger: then ask it, with --url."""
     import time
 
-    from ..ledger import Audit, SqliteLedger
+    from ..ledger import Audit, open_ledger
+    from ..ledger.database import is_url, located
 
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    with SqliteLedger(ledger) as book:
+    place = located(ledger)
+    if not is_url(place):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+    with open_ledger(place) as book:
         book.put(
             Audit(at=time.time(), action=action, subject=subject, detail={"by": "", **detail}), durable=True
         ).wait()

@@ -13,13 +13,25 @@ from typing import Annotated, Any
 import msgspec
 from starlette.requests import Request
 
+from ..admission import UNCOUNTED
 from ..config.settings import Name
 from ..errors import InterlockError, NotFound, RequestError, nearest
-from ..identity import Allowance, Budget, Identity, KeyStore, RateLimits, Role, VirtualKey, digest, mint, misfit
+from ..identity import (
+    UNLIMITED,
+    Allowance,
+    Budget,
+    Identity,
+    KeyStore,
+    RateLimits,
+    Role,
+    VirtualKey,
+    digest,
+    mint,
+    misfit,
+)
 from ..identity.virtual import SHOWN
 from . import parse
-from .app import Endpoint
-from .endpoints import caller
+from .app import Endpoint, caller
 from .service import Service
 
 MOST_METADATA = 32
@@ -76,7 +88,7 @@ async def create(service: Service, request: Request) -> Any:
     who = caller(service, request)
     who.require("admin")
     body = parse.convert(parse.document(await request.body()), NewKey)
-    check(body, [candidate.name for candidate in service.router.plan.candidates])
+    check(body, [candidate.name for candidate in service.router.plan.candidates], service.door.desk.alone)
     made, secret = new_key(body)
     await service.audit(who, "key.create", made.id, {"tenant": made.tenant, "role": made.role, "name": made.name})
     await _store(service).put(made)
@@ -92,7 +104,7 @@ async def change(service: Service, request: Request) -> Any:
     said = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET}
     before = _virtual(service, request.path_params["id"])
     merged = KeyBody(**(_editable(before) | said))
-    check(merged, [candidate.name for candidate in service.router.plan.candidates])
+    check(merged, [candidate.name for candidate in service.router.plan.candidates], service.door.desk.alone)
     changed = msgspec.structs.replace(before, **_fields(merged))
     await service.audit(who, "key.change", before.id, {"fields": sorted(said)})
     await _store(service).put(changed)
@@ -156,8 +168,10 @@ async def tenants(service: Service, request: Request) -> Any:
     }
 
 
-def check(body: KeyBody, candidates: list[str]) -> None:
-    """Raises `RequestError` for what can be written but makes no sense."""
+def check(body: KeyBody, candidates: list[str], counted: bool = True) -> None:
+    """Raises `RequestError` for what can be written but makes no sense, or would not be `counted`."""
+    if not counted and Allowance(body.budgets, body.limits) != UNLIMITED:
+        raise RequestError(f"{UNCOUNTED}: set `admission.redis`, or leave out budgets and limits", param="budgets")
     if (found := misfit(body.budgets)) is not None:
         raise RequestError(f"budgets[{found[0]}]: {found[1]}", param=f"budgets[{found[0]}]")
     if not body.candidates:

@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import InterlockError, NotFound, RequestError, nearest
+from ..identity import Identity
 from .dialects import error_body
 from .service import Service
 
@@ -34,6 +35,11 @@ SECURITY = {
 }
 
 Endpoint = Callable[[Service, Request], Awaitable[Any]]
+
+
+def caller(service: Service, request: Request) -> Identity:
+    """Raises `Unauthorized`."""
+    return service.identify(dict(request.headers.raw))
 
 
 class SecurityHeaders:

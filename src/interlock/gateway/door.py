@@ -11,23 +11,24 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..admission import Desk, Lease, LocalCounter
 from ..admission.redis_counter import CONNECTIONS, RedisCounter
 from ..config.settings import AdmissionSettings
-from ..errors import ConfigError, InterlockError
+from ..errors import ConfigError, InterlockError, LedgerError
 from ..identity import Allowance, Identity, KeyStore, SqliteKeys, VirtualKey
 from ..identity.key_set import keeping_fresh, refresh
-from ..ledger import Audit, Ledger
-from ..ledger.database import is_url
+from ..ledger import Audit, Ledger, Place
+from ..ledger.database import is_url, located
 from ..types import Request, new_id
 from .front import Front
 
 log = logging.getLogger("interlock.gateway")
 
 LOOK_EVERY = 1.0  # seconds
-SOURCE = "count"  # the action of the audit row that gives a ledger its name in Redis
+NAMED = "count"  # the action of the audit row that gives a ledger its name in Redis
 
 
 class Door:
@@ -39,7 +40,7 @@ class Door:
         self.desk = Desk(self._counter, front.terms, tell=tell)
         self.store: KeyStore | None = None
         self.virtual: list[VirtualKey] = []
-        self._version, self._counting = -1, False
+        self._version, self._counting, self._spooled = -1, False, False
         self._ledger: Ledger | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -47,14 +48,16 @@ class Door:
         """Raises `KeyStoreError`, `LedgerError`, `ConfigError`; `CounterUnreachable` when Redis is not there."""
         own = self._front.admission
         self._ledger = ledger
-        self.store = SqliteKeys(own.keys or beside(ledger.name))
-        self.desk.shared = ledger.shared
+        self.store = keys_of(ledger.place, own.keys)
+        self.desk.alone = bool(own.redis) or not ledger.shared
         if own.redis:
-            self._counter = self.desk.counter = await redis_counter(own, ledger)
+            self._counter = counter = await redis_counter(own, ledger)
+            self.desk.counter, self.desk.writer = counter, counter.life
+            self._spooled = bool(ledger.spooled)
+            await counter.start()
+            self._begin(counter.run())
+            self._begin(counter.recounting())
         await self.look()
-        if isinstance(self._counter, RedisCounter):
-            await self._counter.start()
-            self._begin(self._counter.run())
         if (tokens := self._front.tokens) is not None and tokens.url:
             await refresh(tokens)
         self._begin(self._watch())
@@ -64,8 +67,10 @@ class Door:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if isinstance(self._counter, RedisCounter):
-            await self._counter.close()
+        if isinstance(self._counter, RedisCounter) and self._ledger is not None:
+            with suppress(InterlockError):
+                await self._ledger.flush()
+            await self._counter.close(complete=not (self._ledger.spooled or self._ledger.failed))
         if self.store is not None:
             await self.store.close()
 
@@ -95,7 +100,7 @@ class Door:
     @property
     def degraded(self) -> bool:
         """Whether what counts for all workers cannot be reached."""
-        return self.desk.shared or (isinstance(self._counter, RedisCounter) and self._counter.lost)
+        return not self.desk.alone or (isinstance(self._counter, RedisCounter) and self._counter.lost)
 
     async def look(self) -> None:
         """Take in what has changed among the virtual keys. Raises `KeyStoreError`, `LedgerError`."""
@@ -109,30 +114,49 @@ class Door:
         """Counters first: no key is let in before what it has spent is known."""
         keyring = self._front.keyring.with_virtual(self.virtual)
         if not self._counting and not (keyring.open and not self._front.terms.tenants) and self._ledger is not None:
-            mine = self._counter.mine if isinstance(self._counter, RedisCounter) else self._counter
-            await self.desk.catch_up(self._ledger, mine)
-            if isinstance(self._counter, RedisCounter) and self._tasks:
-                await self._counter.start()
+            if isinstance(self._counter, RedisCounter):
+                await self._counter.recount()
+            elif self.desk.alone:
+                await self.desk.catch_up(self._ledger, self._counter)
             self._counting = True
         self._keyring, self.desk.terms = keyring, self._front.terms
 
     async def _watch(self) -> None:
+        trouble = ""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self.look()
+                await self._count_late_rows()
             except InterlockError as error:
-                log.error("the virtual keys could not be looked at; those known go on: %s", error)
+                if str(error) != trouble:
+                    log.error("the virtual keys could not be looked at; those known go on: %s", error)
+                trouble = str(error)
+            else:
+                trouble = ""
+
+    async def _count_late_rows(self) -> None:
+        """What an earlier life left in the spool was not there when the ledger was folded."""
+        counter, ledger = self._counter, self._ledger
+        if self._spooled and ledger is not None and not ledger.spooled and isinstance(counter, RedisCounter):
+            await counter.recount()
+            self._spooled = False
 
     def _begin(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
         self._tasks.add(task)
 
 
-def beside(ledger: Path | str) -> Path:
-    """Where the keys are that belong to a ledger, unless the configuration says otherwise."""
-    path = Path(".interlock/ledger.db") if is_url(ledger) or "://" in str(ledger) else Path(ledger)
-    return path.with_name(f"{path.stem}.keys.db")
+def keys_of(ledger: Place, path: str = "") -> KeyStore:
+    """The keys in the file `path`, else those that belong to a ledger: in its database, or in a file beside it."""
+    if path:
+        return SqliteKeys(path)
+    place = located(ledger)
+    if is_url(place):
+        from ..identity.postgres_store import PostgresKeys
+
+        return PostgresKeys(str(place))
+    return SqliteKeys(Path(place).with_name(f"{Path(place).stem}.keys.db"))
 
 
 async def redis_counter(own: AdmissionSettings, ledger: Ledger) -> RedisCounter:
@@ -145,18 +169,30 @@ async def redis_counter(own: AdmissionSettings, ledger: Ledger) -> RedisCounter:
     pool = BlockingConnectionPool.from_url(
         address, max_connections=CONNECTIONS, timeout=None, socket_connect_timeout=1.0
     )
-    return RedisCounter(Redis.from_pool(pool), await source(ledger), prefix=own.prefix, when_lost=own.when_lost)
+    return RedisCounter(
+        Redis.from_pool(pool),
+        await name_of(ledger),
+        ledger,
+        shared=ledger.shared,
+        prefix=own.prefix,
+        when_lost=own.when_lost,
+    )
 
 
-async def source(ledger: Ledger) -> str:
+async def name_of(ledger: Ledger) -> str:
     """The ledger's own name among those whose money is counted together; the first use gives it one."""
-    rows = await asyncio.to_thread(lambda: list(ledger.rows(kind="audit")))
-    for row in rows:
-        if isinstance(record := row.record, Audit) and record.action == SOURCE:
-            return record.subject
-    name = new_id("l")
-    await ledger.commit(Audit(at=time.time(), action=SOURCE, subject=name))
+    name = await asyncio.to_thread(_named, ledger)
+    if not name:
+        await ledger.commit(Audit(at=time.time(), action=NAMED, subject=new_id("l")))
+        name = await asyncio.to_thread(_named, ledger)  # somebody else may have been first
+    if not name:
+        raise LedgerError(f"{ledger.name}: the ledger was given a name, and does not show it; start again")
     return name
 
 
-__all__ = ["Door", "beside"]
+def _named(ledger: Ledger) -> str:
+    audits = (row.record for row in ledger.rows(kind="audit"))
+    return next((one.subject for one in audits if isinstance(one, Audit) and one.action == NAMED), "")
+
+
+__all__ = ["Door", "keys_of"]

@@ -15,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from ..config import changes, load
 from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unauthorized, nearest
-from ..identity import Identity
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
 from . import curve, explain, openapi, parse, pool, respond, savings, shadow, traffic
-from .app import Endpoint, stream
+from .admin import ADMIN
+from .app import Endpoint, caller, stream
 from .history import History, compact
 from .latest import latest
 from .reload import reload
@@ -230,11 +230,6 @@ async def metrics(service: Service, request: Request) -> Any:
     return Response(await service.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-def caller(service: Service, request: Request) -> Identity:
-    """Raises `Unauthorized`."""
-    return service.identify(dict(request.headers.raw))
-
-
 async def describe(service: Service, request: Request) -> Any:
     """This description."""
     return openapi.document(ENDPOINTS)
@@ -272,4 +267,5 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/healthz"): healthz,
     ("GET", "/readyz"): readyz,
     ("GET", "/metrics"): metrics,
+    **ADMIN,
 }

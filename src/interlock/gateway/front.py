@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..admission import Terms
+from ..admission import UNCOUNTED, Terms
 from ..assembly import worst_case
 from ..config import Settings, redacted
 from ..config.settings import AdmissionSettings, JwtSettings
 from ..errors import ConfigError
-from ..identity import Allowance, Claims, Identity, Keyring, SignedTokens, digest
+from ..identity import UNLIMITED, Allowance, Claims, Identity, Keyring, SignedTokens, digest
 from ..types import Candidate
 from .models import Catalogue, catalogue
 
@@ -74,6 +74,22 @@ def front(
         hash=settings.hash,
         pocket=frozenset(name for name, provider in settings.providers.items() if provider.kind == "pocket"),
     )
+
+
+def countable(settings: Settings, alone: bool) -> None:
+    """Raises `ConfigError` when there is something to count, and nobody who sees everything that is spent.
+
+    `alone` says whether one process writes the ledger.
+    """
+    tokens = settings.server.jwt
+    allowed = [*settings.server.keys, *settings.tenants.values(), *(() if tokens is None else (tokens,))]
+    limited = any(Allowance(own.budgets, own.limits) != UNLIMITED for own in allowed)
+    if limited and not alone and not settings.admission.redis:
+        raise ConfigError(
+            f"{UNCOUNTED} (a ledger in PostgreSQL, and --workers, mean several); give its address,"
+            " or take away what is in `budgets` and `limits`",
+            path="admission.redis",
+        )
 
 
 def signed_tokens(own: JwtSettings, environment: Mapping[str, str]) -> SignedTokens:

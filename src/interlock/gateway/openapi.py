@@ -15,6 +15,7 @@ import msgspec
 
 from .. import __version__
 from ..ledger.records import KINDS
+from .admin import ChangedKey, NewKey
 from .dialects import Chat, Completions, Messages, Responses
 from .dialects.messages import CountBody
 from .embed import EmbeddingsBody
@@ -79,6 +80,8 @@ DETAILS: Mapping[tuple[str, str], Details] = {
     ("POST", "/v1/route"): Details("Decide without calling anybody.", ChatBody),
     ("POST", "/v1/feedback"): Details("Score an answer.", FeedbackBody),
     ("POST", "/v1/learner/rollback"): Details(body=Version),
+    ("POST", "/admin/keys"): Details(body=NewKey),
+    ("POST", "/admin/keys/{id}"): Details(body=ChangedKey),
     ("GET", "/v1/responses/{id}/input_items"): Details(
         query={
             "limit": WHOLE | {"maximum": 100},

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..config import Watch, load
 from ..errors import ConfigError, InterlockError
-from .front import front
+from .front import countable, front
 from .service import Background, Reload, Service
 
 log = logging.getLogger("interlock.gateway")
@@ -39,6 +39,7 @@ async def reload(service: Service, path: Path) -> None:
         settings = await asyncio.to_thread(load, path)
         if settings.admission != service.router.plan.settings.admission:
             raise ConfigError("keys and counters are opened at the start; restart to change them", path="admission")
+        countable(settings, alone=not service.router.ledger.shared)
         await service.router.reload(settings)
         await service.adopt(front(settings, service.router.plan.candidates, previous=service.front))
     except InterlockError as error:

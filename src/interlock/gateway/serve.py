@@ -62,13 +62,16 @@ def serving(
 
     `watched` is the configuration file to reload when it changes. The router is closed at the end. A `worker`
     has a number, and the sockets of all workers' metrics.
+
+    Raises `ConfigError` when budgets are configured that could not hold.
     """
-    from .front import front
+    from .front import countable, front
     from .protocol import HttpLimits
     from .reload import watching
     from .server import build
     from .service import Service
 
+    countable(router.plan.settings, alone=not router.ledger.shared)
     own = router.plan.settings.server
     if router.plan.settings.telemetry.logs == "json":
         for handler in logging.getLogger().handlers:

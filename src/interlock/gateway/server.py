@@ -10,7 +10,6 @@ from functools import partial
 import uvicorn
 
 from . import app, endpoints
-from .admin import ADMIN
 from .chat import Answering
 from .count_tokens import CountTokens
 from .decide import Decide
@@ -77,7 +76,7 @@ def build(
         b"/v1/route": ("route", Decide(service)),
         b"/v1/feedback": ("feedback", Judge(service)),
     }
-    cold = app.build(service, endpoints.ENDPOINTS | ADMIN, [path.decode() for path in hot])
+    cold = app.build(service, endpoints.ENDPOINTS, [path.decode() for path in hot])
     connection = partial(Connection, routes=hot, limits=limits or HttpLimits(), observe=service.metrics.request)
     config = uvicorn.Config(
         cold,

@@ -32,6 +32,7 @@ from ..ledger.relay import Relay, RelayedLedger
 from ..router import Router
 from ..signals import build as build_reader
 from .exposition import socket_of, telling
+from .front import countable
 from .serve import listen, serving, standing, url
 
 log = logging.getLogger("interlock.workers")
@@ -82,6 +83,7 @@ def supervise(
     Raises ConfigError, LedgerError; LedgerError also when a worker does not start, and then the log says why.
     """
     settings, because = configured(config)
+    countable(settings, alone=False)
     own = settings.server
     holder = listen(own.host if host is None else host, own.port if port is None else port, shared=True, takes=False)
     where = located(place or settings.ledger.url or settings.ledger.path)

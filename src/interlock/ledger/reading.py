@@ -120,6 +120,11 @@ class Reading:
         found = self.fetch("SELECT seq, hash FROM rows ORDER BY seq DESC LIMIT 1")
         return (found[0][0], found[0][1]) if found else (0, bytes(32))
 
+    def written_before(self, at: float) -> int:
+        """A seq up to which every row was written before `at`, as the checkpoints say; 0 when they say nothing."""
+        found = self.fetch("SELECT max(seq) FROM checkpoints WHERE at < ?", (at,))[0][0]
+        return int(found or 0)
+
     def tail(self, count: int) -> list[Row]:
         """The latest rows, newest first."""
         return [Row(*row) for row in self.fetch(f"SELECT {COLUMNS} FROM rows ORDER BY seq DESC LIMIT ?", (count,))]

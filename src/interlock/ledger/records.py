@@ -29,7 +29,7 @@ STORED = frozenset(
     f"{struct}.{field}"
     for struct, fields in {
         "Decision": "id at tenant session model considered chosen policy snapshot config seed degraded key reserved"
-        " signals vector seconds",
+        " writer signals vector seconds",
         "Considered": "candidate reasons quality quality_std cost latency energy utility probability",
         "Reason": "guard code detail remedy",
         "Signal": "name value confidence seconds",
