@@ -145,6 +145,24 @@ async def test_one_that_was_taken_for_dead_comes_back(worker: Any, asking: Askin
             await eventually(lives, (34, 6))
 
 
+async def test_a_redis_that_forgets_is_told_of_those_that_ended_in_order(
+    worker: Any, asking: Asking, ledger: Ledger
+) -> None:
+    shared = {"ledger": ledger, "shared": True, "beat": 0.05}
+    stays, ends = [await worker("a", **shared) for _ in range(2)]
+    ask = asking(5, 5, {"day": 1000})
+    await ends.reserve(ask)
+    await spend(ledger, ask, 7, ends.life)
+    ends.settle(ask, 5, Settlement(7, 0))
+    await ends.close(complete=True)
+    async with running(stays):
+        await eventually(stays, (7, 0))
+        assert stays.workers == 1
+        await stays._redis.flushall()
+        assert (await stays.reserve(asking(1, 1, {"day": 1000}))).granted == 1
+        await eventually(stays, (7, 1))
+
+
 async def test_only_rows_since_the_dead_was_born_are_read(worker: Any, asking: Asking, tmp_path: Path) -> None:
     with SqliteLedger(tmp_path / "many.db", checkpoint_every=4) as ledger:
         counter = await worker("a", ledger=ledger, shared=True)

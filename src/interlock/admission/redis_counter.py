@@ -77,6 +77,7 @@ class RedisCounter:
         self._others: dict[str, dict[Line, int]] = {}  # by source: what the dead have spent
         self._dead: set[str] = set()  # sources that were found dead, and are counted or about to be
         self._due: set[str] = set()  # of those, the ones about to be
+        self._forgotten = False  # whether Redis has lost its memory, and not everybody that ever wrote is counted again
         self._starting = asyncio.Lock()
         self._seen: dict[Line, tuple[int, int, int]] = {}  # (which look, used and reserved by all, and by this worker)
         self._looks = 0
@@ -114,17 +115,20 @@ class RedisCounter:
             await self._tell_of(source)
 
     async def recounting(self) -> None:
-        """Recount whenever a worker has died, until cancelled."""
+        """Recount whenever a worker has died, and all of it when Redis has lost its memory, until cancelled."""
         while True:
             await self._deaths.wait()
             self._deaths.clear()
-            due, self._due = self._due, set()
             try:
-                if due:
+                if self._forgotten:
+                    await asyncio.sleep(2 * self._beat_every)  # until all who live have said so again
+                    await self.recount()
+                    self._forgotten = False
+                elif due := set(self._due):
                     await self.recount(due)
+                    self._due -= due
             except InterlockError as error:
                 log.error("what a dead worker has spent is not counted yet: %s", error)
-                self._due |= due
                 await asyncio.sleep(self._beat_every)
                 self._deaths.set()
 
@@ -179,7 +183,7 @@ class RedisCounter:
             try:
                 if self.lost:
                     await asyncio.sleep(self._beat_every)
-                    await self.start()
+                    await self._start_again()
                     log.warning("Redis is back: budgets are counted together again")
                 if time.monotonic() - beaten >= self._beat_every:
                     await self._live(restart=True)
@@ -248,10 +252,17 @@ class RedisCounter:
         return fold(self._ledger, self._clock(), self._ledger.head()[0], since)
 
     async def _start_again(self) -> None:
-        """Redis has lost its memory: tell it everything, and once for all requests that find out at the same time."""
+        """Redis was away, or has lost its memory: tell it everything, once for all requests that find out together.
+
+        Of those that ended in order since this worker began only the ledger knows what they spent.
+        """
         async with self._starting:
-            if not await self._within(self._redis.exists(f"{self._prefix}:source:{self._source}")):
+            remembered = await self._within(self._redis.exists(f"{self._prefix}:source:{self._source}"))
+            if self.lost or not remembered:
                 await self.start()
+            if not remembered:
+                self._forgotten = True
+                self._deaths.set()
 
     async def _tell_of(self, source: str) -> None:
         totals = self._written(self._others[source])
