@@ -14,8 +14,14 @@ from interlock.pocket.mix import bench
 from interlock.pocket.tasks import Example
 
 RIGHT = {
-    "nano-t0": 45, "nano-t1": 55, "micro-t0": 65, "micro-t1": 80,
-    "small-t0": 75, "small-t1": 88, "base-t0": 85, "base-t1": 94,
+    "nano-t0": 45,
+    "nano-t1": 55,
+    "micro-t0": 65,
+    "micro-t1": 80,
+    "small-t0": 75,
+    "small-t1": 88,
+    "base-t0": 85,
+    "base-t1": 94,
 }
 
 
