@@ -82,6 +82,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "shadow": "a second policy that decides too and executes nothing; see [shadow](#shadow)",
             "execution": "how a decision is carried out; see [execution](#execution)",
             "privacy": "see [privacy](#privacy)",
+            "telemetry": "see [telemetry](#telemetry)",
             "ledger": "see [ledger](#ledger)",
             "learner": "see [learner](#learner)",
             "tenants": "budgets and rates of tenants, by name; see [tenants](#tenantsname)",
@@ -288,6 +289,19 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         {
             "mask": "kinds of personal data that become placeholders: email, card, iban, phone, id, key",
             "unmasked": "providers that see the original, such as your own",
+        },
+    ),
+    (
+        "telemetry",
+        parts.TelemetrySettings,
+        "Read at the start. Traces need the extra `otel`; a caller's `traceparent` goes on to providers in any case.",
+        {
+            "otlp_endpoint": "the collector, such as `http://127.0.0.1:4318/v1/traces`; empty sends nothing",
+            "service_name": "ours in the traces",
+            "sample": "share of the requests traced that come without a trace; one that comes with one decides itself",
+            "interval_s": "between two batches",
+            "queue": "requests that wait for the next batch; more are dropped and counted",
+            "logs": "`text`, or `json`: one object a line",
         },
     ),
     (

@@ -30,9 +30,10 @@ BELOW: dict[str, set[str]] = {
     "presets": NOUNS | {"estimators", "objectives", "exploration", "consumption", "policy"},
     "checks": NOUNS | {"estimators", "objectives", "exploration", "guards", "policy"},
     "providers": NOUNS | {"pocket"},
+    "telemetry": NOUNS,
     "caching": NOUNS,
     "masking": NOUNS | {"providers", "signals"},
-    "execution": NOUNS | {"providers", "guards", "caching", "encoder"},
+    "execution": NOUNS | {"providers", "guards", "telemetry", "caching", "encoder"},
     "ledger": NOUNS,
     "learning": NOUNS | {"ledger", "policy", "calibration", "estimators", "objectives", "execution"},
     "identity": NOUNS | {"ledger"},
@@ -69,7 +70,7 @@ BELOW: dict[str, set[str]] = {
     "sync": NOUNS | {"router", "assembly"},
     "pipeline": NOUNS | {"router"},
     "gateway": NOUNS
-    | {"identity", "admission"}
+    | {"identity", "admission", "telemetry"}
     | {"router", "assembly", "config", "encoder", "execution", "ledger", "learning", "guards", "plan", "policy"}
     | {"exploration", "signals"},
 }

@@ -163,6 +163,7 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
             fallback,
             budget,
             default_order=settings.policy.default_order,
+            traced=settings.telemetry.sample if settings.telemetry.otlp_endpoint else None,
             recall=recall_of(settings, previous),
         ),
         board=board,

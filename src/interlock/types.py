@@ -127,6 +127,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The caller's own fields, forwarded untouched to the provider (temperature, tools, response_format ...)."""
     native: Native | None = None
+    traceparent: str = ""
+    """The W3C trace context that it came with, if any."""
     cache: str = ""
     """`no-cache`: no earlier answer, please; `no-store`: nor is this one to be kept. As in HTTP's `cache-control`."""
 
@@ -367,6 +369,8 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     cost: float = 0.0
     seconds: float = 0.0
     confidence: float | None = None
+    began: float | None = None
+    """Seconds into the run; `None` for a call that was not made."""
     similarity: float | None = None
 
 

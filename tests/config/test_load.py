@@ -221,6 +221,12 @@ MISTAKES: dict[str, Mistake] = {
     ),
     # secrets and addresses
     "not a URL": ("http://127.0.0.1:9/v1", "127.0.0.1:9/v1", "providers.far.base_url", "not an http or https URL"),
+    "half an address": (
+        "http://127.0.0.1:9/v1",
+        "http://[::1/v1",
+        "providers.far.base_url",
+        "not an http or https URL",
+    ),
     "secret written out": ("env:FAR_KEY", "sk-123", "providers.far.api_key", "write `env:NAME`"),
     "secret in a header": (
         "max_connections: 8",

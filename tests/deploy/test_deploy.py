@@ -40,7 +40,7 @@ def test_the_image_starts_the_gateway_on_the_port_it_exposes() -> None:
     options = served(arguments)
     assert (program, verb) == ("/opt/interlock/bin/interlock", "serve")
     assert options["port"] == int(instruction("EXPOSE")[0]) == ServerSettings().port
-    assert options["ledger"].parent == Path(instruction("VOLUME")[0]) == Path(instruction("WORKDIR")[-1])
+    assert Path(options["ledger"]).parent == Path(instruction("VOLUME")[0]) == Path(instruction("WORKDIR")[-1])
 
 
 def test_what_the_image_copies_exists_and_is_not_ignored() -> None:
@@ -103,7 +103,7 @@ def test_the_unit_starts_the_gateway(tmp_path: Path) -> None:
     assert verb == "serve"
     state = re.search(r"^StateDirectory=(.*)$", text, re.MULTILINE)
     assert state
-    assert served(arguments)["ledger"].parent == Path("/var/lib") / state[1]
+    assert Path(served(arguments)["ledger"]).parent == Path("/var/lib") / state[1]
     if shutil.which("systemd-analyze"):
         unit = tmp_path / "interlock.service"
         unit.write_text(text.replace(program, "/bin/true"))

@@ -39,6 +39,7 @@ injector = _injector()
 
 CONCURRENCY = 64
 DEADLINE = 6.0  # seconds that every request allows
+PAUSE = 0.1  # seconds after being told to come later: impatient, but no busy loop
 GRACE = 3.0  # for a busy machine to deliver what was ready in time
 SHARE, FLOOR, WINDOW = 0.1, 5.0, 10.0
 NOT_CALLED = {"breaker_open", "deadline", "attempts", "retry_budget"}
@@ -81,9 +82,16 @@ class Seen:
     answers: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    lag: float = 0.0
 
 
-async def client(http: httpx.AsyncClient, numbers: Any, seen: Seen) -> None:
+async def client(url: str, numbers: Any, seen: Seen) -> None:
+    """One caller with a connection of its own: in a pool that callers share they wait for each other."""
+    async with httpx.AsyncClient(base_url=url, timeout=60, verify=False) as http:
+        await calls(http, numbers, seen)
+
+
+async def calls(http: httpx.AsyncClient, numbers: Any, seen: Seen) -> None:
     for number in numbers:
         stream, leaves = number % 2 == 1, number % 20 == 19
         body = {
@@ -92,26 +100,31 @@ async def client(http: httpx.AsyncClient, numbers: Any, seen: Seen) -> None:
             "stream": stream,
             "interlock": {"limits": {"deadline": DEADLINE}},
         }
-        began = time.monotonic()
+        began, pause = time.monotonic(), 0.0
         try:
             async with asyncio.timeout(DEADLINE + GRACE):
-                await (left if leaves else heard)(http, body, seen)
+                pause = await (left if leaves else heard)(http, body, seen)
         except TimeoutError:
             seen.wrong.append(f"{number}: no end after {DEADLINE + GRACE} s")
         except Exception as error:  # noqa: BLE001 - whatever a client saw is the finding
             seen.wrong.append(f"{number}: {type(error).__name__} {error}")
         seen.slowest = max(seen.slowest, time.monotonic() - began)
+        await asyncio.sleep(pause)
 
 
-async def left(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> None:
+async def left(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> float:
     """A client who goes away as soon as the answer has begun."""
     async with http.stream("POST", "/v1/chat/completions", json=body) as response:
         seen.ids.append(response.headers["x-interlock-id"])
         seen.answers["left"] += 1
+    return 0.0
 
 
-async def heard(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> None:
-    """The whole answer, or an error in the shape the API promises, before or after the answer began."""
+async def heard(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> float:
+    """The whole answer, or an error in the shape the API promises, before or after the answer began.
+
+    Returns for how long (seconds) to leave the gateway alone.
+    """
     async with http.stream("POST", "/v1/chat/completions", json=body) as response:
         text = (await response.aread()).decode()
     seen.ids.append(response.headers["x-interlock-id"])
@@ -120,6 +133,7 @@ async def heard(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> No
         well_formed(json.loads(text))
         if "retry-after" in response.headers:
             assert 1 <= int(response.headers["retry-after"]) <= 3600
+            return PAUSE
     elif not body["stream"]:
         seen.answers["whole"] += 1
         assert json.loads(text)["choices"][0]["message"]["content"] == "".join(injector.WORDS)
@@ -133,6 +147,7 @@ async def heard(http: httpx.AsyncClient, body: dict[str, Any], seen: Seen) -> No
             seen.answers["error event"] += 1
             well_formed(json.loads(events[-1]))
             assert all("choices" in json.loads(event) for event in events[:-1])
+    return 0.0
 
 
 def well_formed(document: dict[str, Any]) -> None:
@@ -140,6 +155,14 @@ def well_formed(document: dict[str, Any]) -> None:
     assert error["message"]
     assert error["type"]
     assert error["code"]
+
+
+async def lagging(seen: Seen) -> None:
+    """How late this process itself is, in which clients and injectors share a loop."""
+    while True:
+        due = time.monotonic() + 0.05
+        await asyncio.sleep(0.05)
+        seen.lag = max(seen.lag, time.monotonic() - due)
 
 
 def descriptors(running: Gateway) -> int:
@@ -156,14 +179,15 @@ async def storm(running: Gateway, requests: int, seen: Seen) -> tuple[list[bytes
     """All clients at once, and slow-loris ones beside them; then nothing may be left. What the slow ones were told."""
     host, port = running.address.split(":")
     until = asyncio.Event()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=CONCURRENCY)
-    async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=running.url, timeout=60) as http:
         await gauges(http)
         before = descriptors(running), await gauges(http)
         slow = [asyncio.create_task(injector.dribble(host, int(port), until)) for _ in range(4)]
+        lag = asyncio.create_task(lagging(seen))
         numbers, began = iter(range(requests)), time.monotonic()
-        await asyncio.gather(*(client(http, numbers, seen) for _ in range(CONCURRENCY)))
+        await asyncio.gather(*(client(running.url, numbers, seen) for _ in range(CONCURRENCY)))
         seconds = time.monotonic() - began
+        lag.cancel()
         told = await asyncio.gather(*slow)
         until.set()
     async with httpx.AsyncClient(base_url=running.url) as http:
@@ -217,6 +241,7 @@ def check(ledger: Path, seen: Seen, requests: int, seconds: float, mixed: Any, b
         assert upstream.without_usage == 0
     return {
         "requests": requests, "seconds": round(seconds, 1), "slowest": round(seen.slowest, 2),
+        "own lag": round(seen.lag, 2),
         "slowest outcome": round(max(outcome.latency for outcome in outcomes.values()), 2),
         "answers": dict(seen.answers), "first calls": dict(first), "repeated": dict(repeated), "allowed": allowed,
         "faults": dict(mixed.faults + bad.faults),

@@ -44,7 +44,7 @@ FLAGS = (
     "--no-first-run",
     "--window-size=1280,900",
 )
-VIEWS = ("playground", "decisions", "pool", "traffic", "learning", "shadow", "system")
+VIEWS = ("playground", "decisions", "pool", "traffic", "learning", "shadow", "budgets", "system")
 CONFIG = """
 providers: {pocket: {kind: pocket}}
 candidates:
@@ -56,8 +56,10 @@ policy: {exploration: {kind: greedy}}
 STEERED = """
 providers: {pocket: {kind: pocket}, far: {kind: openai, base_url: "http://127.0.0.1:9/v1"}}
 candidates:
-  - {name: quick, provider: pocket, model: nano-t0, budget: t0, price: {in: 0.1, out: 0.1}, quality: 0.4}
-  - {name: thorough, provider: pocket, model: micro-t1, budget: t1, price: {in: 4, out: 4}, quality: 0.6}
+  - {name: quick, provider: pocket, model: nano-t0, budget: t0, price: {in: 0.1, out: 0.1}, quality: 0.4,
+     max_output: 24, context_window: 160}
+  - {name: thorough, provider: pocket, model: micro-t1, budget: t1, price: {in: 4, out: 4}, quality: 0.6,
+     max_output: 24, context_window: 160}
   - {name: gone, provider: far, model: gone-1, price: {in: 9, out: 9}, quality: 0.5}
 models: {auto: {candidates: [quick, thorough]}}
 vector: [structure]
@@ -65,11 +67,12 @@ policy: {exploration: {kind: epsilon, rate: 0.8}}
 shadow: {objective: {kind: weighted, quality: 1, cost: 1000000}}
 execution: {retries: 0, backoff_s: 0}
 guards: {health: {failures: 2, pause_s: 600, longest_s: 600}}
+tenants: {acme: {budgets: [{window: total, soft_usd: 0.001, hard_usd: 1}]}}
 server:
   reload_every_s: 86400
   keys:
     - {tenant: acme, key: "env:ACME_KEY"}
-    - {tenant: ops, key: "env:OPS_KEY", role: operator}
+    - {tenant: ops, key: "env:OPS_KEY", role: admin}
 """
 SECRETS = {"ACME_KEY": "sk-acme", "OPS_KEY": "sk-ops"}
 AS_ACME, AS_OPS = ({"authorization": f"Bearer {secret}"} for secret in SECRETS.values())
@@ -362,8 +365,8 @@ def test_a_link_to_a_decision_asks_for_a_key_and_then_opens_it(driver: Any, stee
     page.open(f"decisions/{decision}").one("form code", decision)
     page.sign_in("sk-nobodys").one("[role=alert]", "this key is not known here")
     page.sign_in(SECRETS["ACME_KEY"]).one(f".opened-one [aria-label='Decision {decision}']")
-    assert [link.text.lower() for link in page.all("nav a")] == ["playground", "decisions"]
-    assert page.one(".identity").text.split()[:2] == ["acme", "tenant"]
+    assert [link.text.lower() for link in page.all("nav a")] == ["playground", "decisions", "budgets"]
+    assert page.one(".identity").text.split()[:2] == ["acme", "viewer"]
     driver.refresh()
     page.one(f".opened-one [aria-label='Decision {decision}']")
     page.open("system").one("main h1", "system is for operators")
@@ -425,6 +428,38 @@ def test_the_file_is_compared_reloaded_and_refused(operated: Page, steered: tupl
     path.write_text(STEERED)
     operated.one("button", "Reload").click()
     operated.one("section[aria-labelledby=config]", "In force")
+
+
+def test_budgets_are_what_is_counted_and_a_key_is_made_used_and_revoked(operated: Page) -> None:
+    operated.open("budgets")
+    row = operated.one("section[aria-labelledby=budgets] tbody tr", "acme")
+    (budget,) = said(operated.url, "/admin/budgets")["budgets"]
+    meter = row.find_element(By.CSS_SELECTOR, "[role=meter]")
+    assert 0.001 < budget["used_usd"] == pytest.approx(float(meter.get_attribute("aria-valuenow")))
+    assert "above soft" in row.text
+
+    operated.one("summary", "New key").click()
+    for name, text in {"Tenant": "globex", "Name": "batch", "Candidates": "quikc", "Hard, USD": "5"}.items():
+        field = next(field for field in operated.all(".new input") if field.accessible_name == name)
+        field.clear()
+        field.send_keys(text)
+    field.send_keys(Keys.ENTER)
+    operated.one(".new [role=alert]", "did you mean 'quick'?")
+    field = next(field for field in operated.all(".new input") if field.accessible_name == "Candidates")
+    field.send_keys(Keys.BACKSPACE, Keys.BACKSPACE, "ck", Keys.ENTER)
+    secret = operated.one(".secret code").text
+    assert ask(operated.url, headers={"authorization": f"Bearer {secret}"})
+    operated.one(".secret button", "I have it").click()
+    row = operated.one("section[aria-labelledby=keys] tbody tr", "batch")
+    assert secret not in operated.driver.page_source
+    assert "$5.00 a day" in row.text
+
+    operated.one("button[aria-label='Revoke batch']").click()
+    operated.one("button", "Revoke for good").click()
+    operated.one("section[aria-labelledby=keys] tr.out", "revoked")
+    again = httpx.get(f"{operated.url}/v1/models", headers={"authorization": f"Bearer {secret}"}, timeout=PATIENCE)
+    assert again.status_code == 401
+    assert [line for line in operated.complaints() if "/admin/keys" not in line] == []  # the mistake, once
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

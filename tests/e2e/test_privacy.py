@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -41,8 +42,9 @@ guards:
 server:
   keys:
     - {{tenant: acme, key: "env:CALLER_KEY"}}
-    - {{tenant: ops, key: "env:OPERATOR_KEY", operator: true}}
+    - {{tenant: ops, key: "env:OPERATOR_KEY", role: operator}}
 ledger: {{payload: {payload}}}
+telemetry: {{otlp_endpoint: "http://127.0.0.1:{port}/v1/traces", interval_s: 0.1, logs: {logs}}}
 """
 
 PAGES = (
@@ -56,7 +58,14 @@ class Quoting(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    spans: list[bytes]
+
     def do_POST(self) -> None:
+        if self.path == "/v1/traces":  # it is the collector as well
+            raw = self.rfile.read(int(self.headers["content-length"]))
+            self.spans.append(gzip.decompress(raw) if self.headers["content-encoding"] == "gzip" else raw)
+            self.answer(200, "application/x-protobuf", "")
+            return
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         quote = f"{PROMPT} {SYSTEM} {ANSWER} {self.headers['authorization']}"
         way = next((way for way in WAYS if way in json.dumps(body["messages"])), "fine")
@@ -101,6 +110,7 @@ WAYS = (*STATUS, "garbled", "breaks", "nonsense")
 
 @pytest.fixture(scope="module")
 def quoting() -> Iterator[int]:
+    Quoting.spans = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quoting)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]
@@ -186,19 +196,22 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def run(folder: Path, port: int, payload: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def run(folder: Path, port: int, payload: str, logs: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """What was shown, and what was kept: while it runs (the write-ahead log) and after its end."""
-    (folder / "interlock.yaml").write_text(CONFIG.format(port=port, payload=payload))
+    (folder / "interlock.yaml").write_text(CONFIG.format(port=port, payload=payload, logs=logs))
     keys = {"UPSTREAM_KEY": UPSTREAM_KEY, "CALLER_KEY": CALLER_KEY, "OPERATOR_KEY": OPERATOR_KEY}
     with gateway(folder, "--config", str(folder / "interlock.yaml"), "--log-level", "debug", env=keys) as running:
         shown = drive(running)
         kept = {f"{name} (running)": data for name, data in files(folder).items()}
         assert any(name.startswith("ledger.db-wal") for name in kept)
-    return shown, kept | files(folder)
+    spans = {"spans": b"".join(Quoting.spans)}
+    assert b"gen_ai.usage.input_tokens" in spans["spans"]
+    return shown | spans, kept | files(folder)
 
 
-def test_no_marker_is_kept_or_shown(tmp_path: Path, quoting: int) -> None:
-    shown, kept = run(tmp_path, quoting, "false")
+@pytest.mark.parametrize("logs", ["text", "json"])
+def test_no_marker_is_kept_or_shown(tmp_path: Path, quoting: int, logs: str) -> None:
+    shown, kept = run(tmp_path, quoting, "false", logs)
     assert len([name for name in shown if name.startswith("error of")]) >= 5
     assert b"event: outcome" in shown["events"]
     assert kept["serve.log"]
@@ -207,6 +220,6 @@ def test_no_marker_is_kept_or_shown(tmp_path: Path, quoting: int) -> None:
 
 def test_with_payloads_the_prompt_is_kept_and_still_no_key(tmp_path: Path, quoting: int) -> None:
     """Which also shows that the search would find what is there."""
-    shown, kept = run(tmp_path, quoting, "true")
+    shown, kept = run(tmp_path, quoting, "true", "text")
     assert found(kept, (PROMPT,))
     assert found(shown | kept, (UPSTREAM_KEY, CALLER_KEY, OPERATOR_KEY, WRONG_KEY)) == []

@@ -371,7 +371,7 @@ async def test_who_asks_and_what_the_key_may(start: Start) -> None:
         wrong = (await gateway.client.get("/v1/whoami", headers=bearer("sk-x"))).json()
         assert (wrong["role"], wrong["problem"]) == ("nobody", "this key is not known here")
         acme, ops = [(await gateway.client.get("/v1/whoami", headers=bearer(key))).json() for key in ("sk-a", "sk-o")]
-        assert (acme["tenant"], acme["role"], acme["operator"]) == ("acme", "tenant", False)
+        assert (acme["tenant"], acme["role"], acme["operator"]) == ("acme", "viewer", False)
         assert (ops["tenant"], ops["role"], ops["operator"]) == ("ops", "operator", True)
 
 

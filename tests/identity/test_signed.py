@@ -22,8 +22,13 @@ OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CLAIMS = {"iss": "https://id.example", "aud": "interlock", "sub": "ann", "tenant": "acme", "role": "admin"}
 
 
+LIFETIME = 24 * 3600.0  # parameters of tests are made long before they are used
+
+
 def token(key: Any = KEY, kid: str = "k1", algorithm: str = "RS256", **claims: Any) -> bytes:
-    said = {name: value for name, value in (CLAIMS | {"exp": time.time() + 60} | claims).items() if value is not None}
+    said = {
+        name: value for name, value in (CLAIMS | {"exp": time.time() + LIFETIME} | claims).items() if value is not None
+    }
     return jwt.encode(said, key, algorithm, headers={"kid": kid}).encode()
 
 
@@ -60,7 +65,10 @@ def test_claims_become_an_identity() -> None:
         (token(sub=None), "no claim 'sub'"),
         (b"a.b.c", "not accepted"),
         (b"x" * 20_000 + b"..", "longer than"),
-        (jwt.encode(CLAIMS | {"exp": time.time() + 60}, None, "none", headers={"kid": "k1"}).encode(), "not accepted"),
+        (
+            jwt.encode(CLAIMS | {"exp": time.time() + LIFETIME}, None, "none", headers={"kid": "k1"}).encode(),
+            "not accepted",
+        ),
     ],
 )
 def test_what_is_refused(presented: bytes, why: str) -> None:
@@ -81,7 +89,7 @@ def test_the_public_key_is_no_shared_secret() -> None:
     def part(value: Any) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
 
-    body = part({"alg": "HS256", "kid": "k1"}) + b"." + part(CLAIMS | {"exp": time.time() + 60})
+    body = part({"alg": "HS256", "kid": "k1"}) + b"." + part(CLAIMS | {"exp": time.time() + LIFETIME})
     forged = body + b"." + base64.urlsafe_b64encode(hmac.new(pem, body, hashlib.sha256).digest()).rstrip(b"=")
     with pytest.raises(Unauthorized):
         read(tokens(keys={"k1": pem}), forged)

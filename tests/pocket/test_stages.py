@@ -131,19 +131,12 @@ def test_base_starts_as_what_small_computes(tmp_path: Path, monkeypatch: pytest.
         torch.testing.assert_close(restore(made)(ids), smaller(ids), atol=1e-2, rtol=1e-3)
 
 
-def test_the_long_model_is_kept_in_half_precision_and_says_what_it_studied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_long_model_says_what_it_studied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(stages.FAMILY, "micro-long", small_family("micro-long")[:1])
     build.train_member("micro-long", tmp_path / "runs", tmp_path / "w")
-    kept, master = (
-        load(tmp_path / "w" / "micro-long.safetensors"),
-        load(tmp_path / "w" / "fp32" / "micro-long.safetensors"),
-    )
+    kept = load(tmp_path / "w" / "micro-long.safetensors")
     assert kept.metadata["studied"] == "recall_long"
     assert kept.config.context >= 4096
-    for key, value in master.tensors.items():
-        np.testing.assert_allclose(kept.tensors[key], value, rtol=2**-10, atol=2**-24)
 
 
 def test_an_unknown_member_has_no_recipe() -> None:

@@ -50,9 +50,9 @@ def providers(settings: Settings, document: Document, environment: Mapping[str, 
         place = ("providers", name)
         known(provider.kind, PROVIDERS, "kind of provider", document, (*place, "kind"))
         _no_inert_keys(provider, PROVIDERS[provider.kind], document, place)
-        if provider.base_url and not re.match(r"^https?://[^/\s]+\S*$", provider.base_url):
+        host = _host(provider.base_url)
+        if provider.base_url and not host:
             raise document.error(f"{provider.base_url!r} is not an http or https URL", *place, "base_url")
-        host = urlsplit(provider.base_url).hostname or ""
         if not provider.link_local and literal(host) and forbidden(host):
             problem = f"{host} is link-local or a cloud's metadata service; if it is meant, set `link_local: true`"
             raise document.error(problem, *place, "base_url")
@@ -62,6 +62,14 @@ def providers(settings: Settings, document: Document, environment: Mapping[str, 
             if re.search(r"authorization|cookie|api-?key|token|secret", header, re.IGNORECASE):
                 problem = "a secret does not belong here; give it as `api_key: env:NAME`"
                 raise document.error(problem, *place, "headers", header)
+
+
+def _host(url: str) -> str:
+    """Empty when this is no http or https URL."""
+    try:
+        return (urlsplit(url).hostname or "") if re.match(r"^https?://[^/\s]+\S*$", url) else ""
+    except ValueError:  # brackets without an IPv6 address between them
+        return ""
 
 
 def _no_inert_keys(provider: ProviderSettings, kind: type[Any], document: Document, place: Place) -> None:

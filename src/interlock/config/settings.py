@@ -177,6 +177,17 @@ class PrivacySettings(Part, frozen=True):
     unmasked: tuple[str, ...] = ()
 
 
+class TelemetrySettings(Part, frozen=True):
+    """Traces go to an OpenTelemetry collector when it is named. Read at the start."""
+
+    otlp_endpoint: str = ""
+    service_name: str = "interlock"
+    sample: Share = 1.0
+    interval_s: Positive = 1.0
+    queue: Count = 2048
+    logs: Literal["text", "json"] = "text"
+
+
 class LedgerSettings(Part, frozen=True):
     """`payload` keeps prompts, answers and quoting evidence, in a separate erasable table. Off unless asked for.
 
@@ -311,6 +322,7 @@ class Settings(Part, frozen=True):
     shadow: ShadowSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
     privacy: PrivacySettings = PrivacySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     ledger: LedgerSettings = LedgerSettings()
     learner: LearnerSettings = LearnerSettings()
     tenants: dict[Name, TenantSettings] = {}

@@ -194,6 +194,7 @@ class Executor:
         budget: RetryBudget | None = None,
         *,
         default_order: Sequence[str] = (),
+        traced: float | None = None,
         recall: Recall | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -201,7 +202,7 @@ class Executor:
     ) -> None:
         self.providers, self.strategy, self.board, self.recall = dict(providers), strategy, board, recall
         self.candidates = {candidate.name: candidate for candidate in candidates}
-        self.fallback, self.default_order = fallback or Fallback(), tuple(default_order)
+        self.fallback, self.default_order, self.traced = fallback or Fallback(), tuple(default_order), traced
         self.budget = budget or RetryBudget()
         self._clock, self._walker = clock, Walker(self.fallback, sleep, draw)
         for candidate in self.candidates.values():
@@ -240,6 +241,7 @@ class Executor:
             deadline=self._clock() + (self.fallback.deadline if limit is None else limit),
             max_attempts=self.fallback.max_attempts,
             default_order=self.default_order,
+            traced=self.traced,
         )
         if self.recall is None:
             return Run(decision, calls, self.strategy.carry_out(calls, self._walker), on_done, recorded)

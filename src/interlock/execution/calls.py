@@ -11,12 +11,14 @@ import asyncio
 import logging
 import math
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from ..errors import Garbled, Overloaded, ProviderError, RateLimited, Skipped, TimedOut, Unreachable
 from ..providers.base import Call, Chunks, Provider
+from ..telemetry.context import Trace, of_call
 from ..types import NUMBERS, Candidate, Decision, Request, Slate, Step, Usage
 from .alarm import Alarm
 from .cost import cost_of
@@ -43,6 +45,7 @@ class Calls:
 
     `permitted` holds the decision's permitted candidates: the chosen one, then the others by falling utility, and those
     of which none is known in the `default_order`.
+    `traced` is the share of requests that are traced where they are, which gives every call a span of its own.
     `deadline` is on `clock`'s scale, like every time here. `energy` sums what the providers reported over all calls,
     in joules, and is `None` as long as none did.
     """
@@ -60,6 +63,7 @@ class Calls:
         deadline: float,
         max_attempts: int,
         default_order: Sequence[str] = (),
+        traced: float | None = None,
     ) -> None:
         self.request, self.decision, self.deadline, self.clock = request, decision, deadline, clock
         self.permitted = tuple(candidates[name] for name in order(decision, default_order))
@@ -68,7 +72,8 @@ class Calls:
         self.energy: float | None = None
         self.hedges: set[str] = set()  # candidates that were called beside another one
         self._providers, self._board, self._budget = providers, board, budget or RetryBudget()
-        self._attempts_left = max_attempts
+        self._attempts_left, self._traced, self._began = max_attempts, traced, clock()
+        self._made = Counter[tuple[str, str]]()
         self._troubled: set[str] = set()  # quota domains in which a call of this run has failed
 
     def remaining(self) -> float:
@@ -94,12 +99,15 @@ class Calls:
         """One call. Raises a `ProviderError`; `Skipped` when the call was not begun for want of room."""
         self._admit(candidate, why)
         began, code, retry_after = self.clock(), CANCELLED, None
+        traceparent = self._traceparent(candidate, why)
         usage: Usage | None = None
         confidence: float | None = None
         answered, stream = False, self.request.stream
         alarm = Alarm(self.remaining())
         try:
-            chunks = self._providers[candidate.provider].send(Call(self.request, candidate, stream, self.deadline))
+            chunks = self._providers[candidate.provider].send(
+                Call(self.request, candidate, stream, self.deadline, traceparent)
+            )
             try:
                 alarm.on()
                 async for chunk in chunks:
@@ -138,8 +146,18 @@ class Calls:
                     cost=cost_of(counted, candidate.profile),
                     seconds=seconds,
                     confidence=confidence,
+                    began=began - self._began,
                 )
             )
+
+    def _traceparent(self, candidate: Candidate, why: str) -> str:
+        """The trace that a call belongs to: our span of it where requests are `traced`, else the caller's own word."""
+        earlier = self._made[candidate.name, why]
+        self._made[candidate.name, why] += 1
+        if self._traced is None:
+            return self.request.traceparent
+        trace = Trace.of(self.request.id, self.request.traceparent, self._traced)
+        return trace.header(of_call(self.request.id, candidate.name, why, earlier))
 
     def may_retry(self, candidate: Candidate) -> bool:
         """Whether waiting for another call to `candidate` is of any use. If not, that is a recorded step."""

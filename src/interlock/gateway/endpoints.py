@@ -30,7 +30,7 @@ MOST_ROWS = 1000
 
 
 async def whoami(service: Service, request: Request) -> Any:
-    """Whose key this is and what it may: `role` is `admin`, `operator`, `tenant`, or `anyone` while there are no keys.
+    """Whose key this is and what it may: `role` is `viewer`, `operator`, `admin`, or `anyone` while there are no keys.
 
     Without a key that is known here it is `nobody`, and `problem` says why.
     """
@@ -38,7 +38,7 @@ async def whoami(service: Service, request: Request) -> Any:
         who = caller(service, request)
     except Unauthorized as error:
         return {"tenant": None, "role": "nobody", "operator": False, "problem": error.message}
-    role = "anyone" if who.tenant is None else "tenant" if who.role == "viewer" else who.role
+    role = "anyone" if who.tenant is None else who.role
     return {"tenant": who.tenant, "role": role, "operator": who.scope is None, "problem": ""}
 
 

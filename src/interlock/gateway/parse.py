@@ -24,6 +24,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ..errors import NotFound, RequestError, nearest
+from ..telemetry.context import HEADER
 from ..types import Limits, Message, Native, Request
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -163,6 +164,7 @@ def chat(
         seed=fields.seed,
         body=body,
         native=native,
+        traceparent=_traceparent(headers),
         cache=_cache(headers.get(b"cache-control")),
     )
     explain = bool(said.explain) or _text(headers, b"x-interlock-explain") in ("1", "true")
@@ -243,6 +245,12 @@ def _hints(text: str) -> dict[str, str]:
         if not equals or not name.strip():
             raise RequestError("header x-interlock-hints: write name=value, name=value", param="x-interlock-hints")
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _traceparent(headers: Mapping[bytes, bytes]) -> str:
+    """Only one that is well-formed: it is sent on."""
+    text = _text(headers, b"traceparent")
+    return text if HEADER.fullmatch(text) else ""
 
 
 def _cache(control: bytes | None) -> str:

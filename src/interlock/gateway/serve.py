@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..telemetry import JsonLines
 
 if TYPE_CHECKING:
     from ..router import Router
@@ -71,6 +73,9 @@ def serving(
 
     countable(router.plan.settings, alone=not router.ledger.shared)
     own = router.plan.settings.server
+    if router.plan.settings.telemetry.logs == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines())
     watch = [watching(watched, own.reload_every_s)] if watched is not None else []
     service = Service(router, front(router.plan.settings, router.plan.candidates), [*watch, *background], worker)
     service.watched = watched

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+from .. import __version__
 from ..admission import Lease
 from ..errors import NotFound
 from ..identity import Identity
 from ..learning.learner import Learner
 from ..ledger import Audit, Ledger, Record
 from ..router import Router
+from ..telemetry import Exporting
 from ..types import Decision, Feedback, Outcome, Request
 from . import explain
 from .door import Door
@@ -65,6 +67,7 @@ class Service:
         kept = router.plan.settings.responses
         self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
+        self.exporting = exporting(router)
         self._background, self._tasks = background, set[asyncio.Task[None]]()
         self._history, self._looking = History(), asyncio.Lock()
         self._open: dict[str, str] = {}  # decisions under way -> tenant, since an outcome does not say whose it is
@@ -101,6 +104,8 @@ class Service:
         self.router.ledger = cast(Ledger, Tap(self.router.ledger, self._hear))
         await self.door.open(self.router.ledger)
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
+        if self.exporting is not None:
+            self._tasks.add(asyncio.create_task(self.exporting.run()))
         self._problem = ""
         return self
 
@@ -173,7 +178,11 @@ class Service:
             history.seq = row.seq
         return see(history)
 
-    def _hear(self, record: Record) -> None:
+    def _hear(self, record: Record, request: Request | None = None) -> None:
+        if self.exporting is not None and isinstance(record, Decision):
+            self.exporting.decided(record, "" if request is None else request.traceparent)
+        elif self.exporting is not None and isinstance(record, Outcome):
+            self.exporting.ended(record)
         if isinstance(record, Decision):
             self.metrics.decision(record)
             if record.chosen is not None:
@@ -196,3 +205,19 @@ async def tell_of_snapshots(service: Service) -> None:
         if served.snapshot != known:
             known = served.snapshot
             service.hub.publish("snapshot", partial(dict, snapshot=known, degraded=served.degraded, at=time.time()))
+
+
+def exporting(router: Router) -> Exporting | None:
+    """What sends traces, if a collector is configured. Raises `ConfigError`."""
+    own = router.plan.settings.telemetry
+    if not own.otlp_endpoint:
+        return None
+    return Exporting(
+        own.otlp_endpoint,
+        own.service_name,
+        __version__,
+        lambda: router.plan.executor.candidates,
+        sample=own.sample,
+        interval=own.interval_s,
+        most=own.queue,
+    )

@@ -12,17 +12,18 @@ from ..ledger import Ledger, Record, Ticket
 
 
 class Tap:
-    """Passes everything through to `ledger`; `hear` is called with each record on the thread that records it.
+    """Passes everything through to `ledger`; `hear` is called with each record, and a decision's
+    request, on the thread that records it.
 
     A committed record is heard once it is durable. What `hear` raises reaches whoever records: it must not raise.
     """
 
-    def __init__(self, ledger: Ledger, hear: Callable[[Record], None]) -> None:
+    def __init__(self, ledger: Ledger, hear: Callable[..., None]) -> None:
         self.ledger, self._hear = ledger, hear
 
     def put(self, record: Record, *rest: Any, **more: Any) -> Ticket:
         ticket = self.ledger.put(record, *rest, **more)
-        self._hear(record)
+        self._hear(record, *rest)
         return ticket
 
     async def commit(self, record: Record, *rest: Any, **more: Any) -> Any:

@@ -83,7 +83,10 @@ def fetch(url: str) -> dict[str, Any]:
 
 def check(url: str) -> None:
     """Raises `KeySetError` for an address that must not be asked."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise KeySetError(f"its address is malformed: {error}") from error
     host = parts.hostname or ""
     if parts.username or parts.password:
         raise KeySetError("its address holds credentials")

@@ -34,7 +34,7 @@ STORED = frozenset(
         "Reason": "guard code detail remedy",
         "Signal": "name value confidence seconds",
         "Outcome": "decision at candidate steps usage cost latency ttft energy finish error quality",
-        "Step": "candidate why error usage cost seconds confidence similarity",
+        "Step": "candidate why error usage cost seconds confidence began similarity",
         "Usage": "input output cached reasoning cache_write",
         "Feedback": "decision at score source tenant revoked",
         "Audit": "at action subject detail",

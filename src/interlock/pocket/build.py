@@ -16,7 +16,7 @@ from interlock.pocket.model import PocketLM, model_of, tensors
 from interlock.pocket.specialise import RECIPE, SPECIALITIES, specialise
 from interlock.pocket.stages import FAMILY, GROWN, fit_stages
 from interlock.pocket.tasks import Task
-from interlock.pocket.weights import Precision, load, save, write_manifest
+from interlock.pocket.weights import load, save, write_manifest
 
 SPECIALIST_BASE = "micro"
 BENCH_PROMPTS = 2000
@@ -40,10 +40,6 @@ TARGETS = Targets(
     ),
 )
 """What the bench mix is chosen to show."""
-
-
-PRECISIONS: dict[str, Precision] = {"micro-long": "fp16"}
-"""How the matrices of full models are stored where it is not int8."""
 
 
 def steps_of(name: str) -> int:
@@ -77,7 +73,7 @@ def train_member(
     steps_of(name)
     path = weights / f"{name}.safetensors"
     if name in FAMILY:
-        config, precision = SIZES[name], PRECISIONS.get(name, "int8")
+        config = SIZES[name]
         start, metadata = _start(name, weights, seed)
         trained = fit_stages(
             config, FAMILY[name], runs, seed=seed, device=device, start=start, workers=workers, report=report
@@ -85,7 +81,7 @@ def train_member(
         metadata = trained.metadata | metadata
         master = tensors(trained.model)
         save(weights / "fp32" / path.name, master, name=name, config=config, metadata=metadata, precision="fp32")
-        digest = save(path, master, name=name, config=config, metadata=metadata, precision=precision)
+        digest = save(path, master, name=name, config=config, metadata=metadata)
     else:
         base = load(weights / f"{SPECIALIST_BASE}.safetensors")
         speciality = SPECIALITIES[name.removeprefix(f"{SPECIALIST_BASE}-")]

@@ -61,7 +61,9 @@ class Anthropic:
         native = own is not None and own.dialect == self.speaks
         body = msgspec.json.encode(untranslated(call) if native else translate(call, self.max_tokens))
         endpoint = self._endpoint(own.betas if own is not None and native else "")
-        response = await self._client.send(endpoint, body, stream=call.stream, deadline=call.deadline)
+        response = await self._client.send(
+            endpoint, body, stream=call.stream, deadline=call.deadline, traceparent=call.traceparent
+        )
         try:
             if response.status != 200:
                 raise failure(response.status, response.headers, await response.read())

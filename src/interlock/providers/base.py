@@ -17,12 +17,16 @@ Chunks = AsyncGenerator[Chunk, None]
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request to one candidate. `deadline` is a time of `time.monotonic()`, or `None` for no deadline."""
+    """One request to one candidate. `deadline` is a time of `time.monotonic()`, or `None` for no deadline.
+
+    `traceparent` is sent on as the header of that name, where there is one.
+    """
 
     request: Request
     candidate: Candidate
     stream: bool = False
     deadline: float | None = None
+    traceparent: str = ""
 
 
 class Provider(Protocol):

@@ -60,7 +60,13 @@ class Client:
         return "\r\n".join([*lines, "accept-encoding: identity", "content-length: "]).encode("ascii")
 
     async def send(
-        self, endpoint: bytes, body: bytes = b"", *, stream: bool = False, deadline: float | None = None
+        self,
+        endpoint: bytes,
+        body: bytes = b"",
+        *,
+        stream: bool = False,
+        deadline: float | None = None,
+        traceparent: str = "",
     ) -> Response:
         """The response, with its headers (`stream`) or whole. `deadline` is a time of `time.monotonic()`.
 
@@ -73,7 +79,8 @@ class Client:
             TimedOut: the deadline or one of the limits passed.
             Garbled: the answer is not HTTP, too large, or was cut off.
         """
-        message = b"%b%d\r\n\r\n%b" % (endpoint, len(body), body)
+        trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
+        message = b"%b%d\r\n%b\r\n%b" % (endpoint, len(body), trace, body)
         end = math.inf if deadline is None else deadline
         for again in (False, True):
             connection = await self._acquire(end, fresh=again)

@@ -51,7 +51,9 @@ class OpenAI:
     async def send(self, call: Call) -> Chunks:
         reader = Reader(show_usage=wants_usage(call.request))
         body = msgspec.json.encode(payload(call))
-        response = await self._client.send(self._endpoint, body, stream=call.stream, deadline=call.deadline)
+        response = await self._client.send(
+            self._endpoint, body, stream=call.stream, deadline=call.deadline, traceparent=call.traceparent
+        )
         try:
             if response.status != 200:
                 raise failure(response.status, response.headers, await response.read())

@@ -1,6 +1,7 @@
 // The page: a header, the views behind the address's hash, one session and one live feed that they share.
 import { render } from "./vendor/preact.js";
 import { useEffect, useState } from "./vendor/hooks.js";
+import { Accounts } from "./budgets.js";
 import { Curve } from "./curve.js";
 import { Decisions } from "./decisions.js";
 import { useFeed } from "./feed.js";
@@ -13,7 +14,7 @@ import { System } from "./system.js";
 import { Traffic } from "./traffic.js";
 import { call, html, setKey } from "./ui.js";
 
-const VIEWS = ["playground", "decisions", "pool", "traffic", "learning", "shadow", "system"];
+const VIEWS = ["playground", "decisions", "pool", "traffic", "learning", "shadow", "budgets", "system"];
 
 function place() {
   const [view, id] = location.hash.slice(2).split("/");
@@ -21,7 +22,7 @@ function place() {
 }
 
 function Header({ view, me, leave }) {
-  const views = me.operator ? VIEWS : OPEN_TO_ALL;
+  const views = VIEWS.filter((name) => me.operator || OPEN_TO_ALL.includes(name));
   return html`<header class="top">
     <a href="#/playground" class="brand"><img src="icon.svg" alt="" width="24" height="24" /> interlock</a>
     <nav aria-label="Views">${views.map((name) =>
@@ -37,13 +38,14 @@ function Notices({ reload, pocket }) {
       often wrong when out of their depth.</p>`}</aside>`;
 }
 
-function View({ view, id, rows, connected }) {
+function View({ view, id, rows, connected, me }) {
   switch (view) {
     case "decisions": return html`<${Decisions} rows=${rows} connected=${connected} open=${id} />`;
     case "pool": return html`<${Pool} />`;
     case "traffic": return html`<${Traffic} />`;
     case "learning": return html`<${Savings} /><${Curve} />`;
     case "shadow": return html`<${Shadow} />`;
+    case "budgets": return html`<${Accounts} me=${me} />`;
     case "system": return html`<${System} rows=${rows} />`;
     default: return null;
   }
@@ -91,7 +93,7 @@ function App() {
   return html`<${Header} view=${view} me=${me} leave=${leave} /><${Notices} reload=${reload} pocket=${pocket} />
     <main>
       <div hidden=${view !== "playground"}><${Playground} models=${models.map((model) => model.id)} pocket=${pocket} rows=${rows} /></div>
-      ${open ? html`<${View} view=${view} id=${id} rows=${rows} connected=${connected} />` : html`<${ForOperators} me=${me} view=${view} leave=${leave} />`}</main>`;
+      ${open ? html`<${View} view=${view} id=${id} rows=${rows} connected=${connected} me=${me} />` : html`<${ForOperators} me=${me} view=${view} leave=${leave} />`}</main>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

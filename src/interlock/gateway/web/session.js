@@ -2,12 +2,11 @@
 import { useState } from "./vendor/hooks.js";
 import { html, key, setKey } from "./ui.js";
 
-export const OPEN_TO_ALL = ["playground", "decisions"];
+export const OPEN_TO_ALL = ["playground", "decisions", "budgets"];
 const ROLES = {
-  anyone: "Nobody has to sign in here: no keys are configured, so everybody sees everything.",
-  tenant: "Sees and judges its own decisions.",
+  viewer: "Sees, judges and spends what is its tenant's.",
   operator: "Sees every tenant and may steer.",
-  admin: "Sees every tenant, may steer, and manages keys.",
+  admin: "Sees every tenant, may steer, makes and revokes keys.",
 };
 
 /** `wanted` is what a link led to. */
@@ -48,6 +47,6 @@ export function Identity({ me, leave }) {
 /** In the place of a view that the key does not open. */
 export function ForOperators({ me, view, leave }) {
   return html`<section class="panel narrow"><h1>${view} is for operators</h1>
-    <p>You are signed in as <b>${me.tenant}</b>, whose key opens the playground and ${me.tenant}'s own decisions.</p>
+    <p>You are signed in as <b>${me.tenant}</b>, whose key opens the playground, and ${me.tenant}'s own decisions and budgets.</p>
     <p><button type="button" onClick=${leave}>Sign in with another key</button></p></section>`;
 }
