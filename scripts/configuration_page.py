@@ -413,7 +413,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
         parts.AdmissionSettings,
         "Read at the start only.",
         {
-            "keys": "the SQLite file of virtual keys; default: `<ledger>.keys.db` beside the ledger",
+            "keys": "a SQLite file of virtual keys; default: the ledger's PostgreSQL, or `<ledger>.keys.db`",
             "redis": "count together with other gateways; needs the extra `redis`",
             "prefix": "of everything in Redis",
             "when_lost": "without Redis each gateway lets in its share (`local`), or nobody who has a limit (`refuse`)",

@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
+from interlock.errors import ConfigError
+from interlock.gateway.front import countable
 from interlock.identity import Allowance, Budget, RateLimits
 from interlock.types import Decision
 
+from ..conftest import Scripted
 from .conftest import Script, Start, keys
 
 
@@ -95,3 +98,35 @@ async def test_x_api_key_is_a_key_too(start: Start) -> None:
         case = await gateway.router.ledger.explain(response.headers["x-interlock-id"])
         assert isinstance(case.decision, Decision)
         assert case.decision.tenant == "acme"
+
+
+async def test_what_nobody_could_count_is_refused_and_not_made(start: Start) -> None:
+    """As where several processes write one ledger without a Redis."""
+    named = keys(("sk-a", "acme", "viewer"), allowance=Allowance((Budget("day", 1.0),))) | keys(
+        ("sk-x", "ops", "admin")
+    )
+    async with start(keys=named) as gateway:
+        gateway.service.door.desk.alone = False
+        refused = await gateway.chat(headers=bearer())
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "counter_unreachable")
+        assert (await gateway.chat(headers=bearer("sk-x"))).status_code == 200
+        for limits, status in (({"budgets": [{"window": "day", "hard_usd": 1}]}, 400), ({}, 200)):
+            body = {"tenant": "acme", **limits}
+            made = await gateway.client.post("/admin/keys", json=body, headers=bearer("sk-x"))
+            assert made.status_code == status
+            assert ("admission.redis" in made.text) == (status == 400)
+
+
+def test_a_configuration_says_what_needs_a_redis(scripted: Scripted) -> None:
+    budgets = {"acme": {"budgets": [{"window": "day", "hard_usd": 1}]}}
+    for changes in (
+        {},
+        {"tenants": budgets, "admission": {"redis": "redis://127.0.0.1:1/0"}},
+        {"tenants": {"acme": {}}},
+    ):
+        countable(scripted.settings(**changes), alone=False)
+    limited = scripted.settings(tenants=budgets)
+    countable(limited, alone=True)
+    with pytest.raises(ConfigError, match="several processes write this ledger") as refused:
+        countable(limited, alone=False)
+    assert refused.value.path == "admission.redis"

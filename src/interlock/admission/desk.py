@@ -111,7 +111,7 @@ class Desk:
         allowances = self._allowances(identity, request)
         accounts = accounts_of(identity.key, request.tenant)
         at = came(request.id, self._clock())
-        if not any(allowance is not UNLIMITED for _, allowance in allowances):
+        if all(allowance == UNLIMITED for _, allowance in allowances):
             return Lease(self, stamped(request, identity, None, self.writer), Ask(request.id, at, accounts), 0, b"")
         if not self.alone:
             raise CounterUnreachable(UNCOUNTED)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 app = typer.Typer(help="Virtual keys: make, look at and revoke them.", no_args_is_help=True)
 
-FILE = typer.Option(None, "--ledger", "-l", help="Work on the keys of this ledger instead of asking a gateway.")
+FILE = typer.Option(
+    None, "--ledger", "-l", help="Work on the keys of this ledger (a file, or env:NAME) instead of asking a gateway."
+)
 JSON = typer.Option(False, "--json", help="Print JSON.")
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -130,7 +130,7 @@ class Door:
                 await self._count_late_rows()
             except InterlockError as error:
                 if str(error) != trouble:
-                    log.error("the virtual keys could not be looked at; those known go on: %s", error)
+                    log.error("keys and counters were not brought up to date, what is known goes on: %s", error)
                 trouble = str(error)
             else:
                 trouble = ""

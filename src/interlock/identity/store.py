@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ class SqliteKeys:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             opened = sqlite3.connect(self.path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            opened.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(opened)
             opened.execute("PRAGMA synchronous = FULL")
             opened.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
             self._opened = opened
@@ -123,6 +124,19 @@ class SqliteKeys:
             yield
         except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
             raise KeyStoreError(f"{self.path}: the keys cannot be read or written ({error})") from error
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Of two that do this to a new file at once, SQLite refuses one without waiting. Raises `sqlite3.Error`."""
+    deadline = time.monotonic() + 5.0
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _read(record: bytes) -> VirtualKey:
