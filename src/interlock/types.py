@@ -352,6 +352,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_write: int = 0
 
 
+AFFINITY = "affinity"
+"""The signal that names who has a conversation in its cache; its confidence is the share of the prompt found there."""
+
 CACHE = "cache"
 """Why a step that was no call: an answer the candidate gave before was given again."""
 
