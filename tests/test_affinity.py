@@ -171,7 +171,7 @@ def test_the_preference_never_exceeds_what_the_cache_can_save(
     ),
     open_calls=st.integers(0, 1000),
 )
-def test_the_expected_share_is_one(events: list[tuple[str, int, int, float]], open_calls: int) -> None:
+def test_what_is_expected_is_a_share(events: list[tuple[str, int, int, float]], open_calls: int) -> None:
     world = World(entries=3)
     texts = [LONG, "one", "two", "three", "four", "five"]
     world.open = open_calls
