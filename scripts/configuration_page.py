@@ -455,8 +455,9 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
     (
         "affinity",
         parts.AffinitySettings,
-        "What is expected of providers' prompt caches; in the memory of each process. Only candidates whose `price.cached` is "
-        "below `price.in` are concerned. How it works: [Policy](../concepts/policy.md#conversations-and-prompt-caches).",
+        "What is expected of providers' prompt caches; in the memory of each process. Only candidates whose "
+        "`price.cached` is below `price.in` are concerned. How it works: [Policy]"
+        "(../concepts/policy.md#conversations-and-prompt-caches).",
         {
             "enabled": "expect a conversation's next turn to cost less where its beginning is cached",
             "lifetime_s": "when a provider has forgotten a prompt; what is expected falls to nothing until then",

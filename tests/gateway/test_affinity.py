@@ -22,6 +22,7 @@ from interlock.gateway.front import front
 from interlock.gateway.server import build
 from interlock.gateway.service import Service
 from interlock.router import Router
+from interlock.types import Context, Request
 
 LONG = "You are a careful clerk. " * 400
 HOLD = "hold"
@@ -150,6 +151,9 @@ async def test_a_second_turn_stays_where_its_beginning_is_cached(tmp_path: Path,
         assert signal.value == "other"
         assert 0.4 < signal.confidence < 0.5
         assert costs["other"] < costs["better"]
+        again = Context(Request(), decision.signals, decision.vector)  # as a replay reads it
+        estimate = router.served.policy.estimate([again], router.plan.candidates)
+        assert dict(zip(costs, estimate.cost[0].tolist(), strict=True)) == costs
         assert router.plan.affinity.found("other") > 0.6, "the upstream has counted what it found"
 
 
