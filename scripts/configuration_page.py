@@ -90,6 +90,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "server": "see [server](#server)",
             "responses": "see [responses](#responses)",
             "cache": "see [cache](#cache)",
+            "affinity": "see [affinity](#affinity)",
         },
     ),
     (
@@ -449,6 +450,19 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "ttl_s": "how old an answer may be",
             "entries": "at most so many answers; the least recently used goes first",
             "max_bytes": "of all answers together",
+        },
+    ),
+    (
+        "affinity",
+        parts.AffinitySettings,
+        "What is expected of providers' prompt caches; in the memory of each process. Only candidates whose "
+        "`price.cached` is below `price.in` are concerned. How it works: [Policy]"
+        "(../concepts/policy.md#conversations-and-prompt-caches).",
+        {
+            "enabled": "expect a conversation's next turn to cost less where its beginning is cached",
+            "lifetime_s": "when a provider has forgotten a prompt; what is expected falls to nothing until then",
+            "entries": "at most so many beginnings of prompts; the oldest goes first",
+            "busy": "calls under way with a candidate at which half as much is expected of its cache",
         },
     ),
 ]

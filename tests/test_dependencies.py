@@ -42,7 +42,8 @@ BELOW: dict[str, set[str]] = {
     | {"identity"}
     | {"signals", "guards", "estimators", "consumption", "objectives", "exploration", "providers", "execution"}
     | {"presets"},
-    "plan": NOUNS | {"config", "execution", "guards", "policy", "signals"},
+    "affinity": NOUNS,
+    "plan": NOUNS | {"affinity", "config", "execution", "guards", "policy", "signals"},
     "decision": NOUNS | {"exploration", "guards", "policy", "plan"},
     "failsafe": NOUNS | {"objectives", "policy"},
     "judging": NOUNS | {"learning"},
@@ -51,6 +52,7 @@ BELOW: dict[str, set[str]] = {
     | {"assembly", "lifecycle"},
     "assembly": NOUNS
     | {
+        "affinity",
         "config",
         "plan",
         "masking",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .affinity import Affinity, saving
 from .caching import Cache
 from .config import Settings, from_document, load
 from .config.document import Document
@@ -171,6 +172,7 @@ def build_plan(settings: Settings, *, because: str = "", previous: Plan | None =
         settings=settings,
         config=settings.hash,
         because=because,
+        affinity=affinity_of(settings, candidates, previous),
     )
 
 
@@ -203,6 +205,17 @@ def recall_of(settings: Settings, previous: Plan | None) -> Recall | None:
             return previous.executor.recall
     similarity = own.similarity if own.semantic else 2.0
     return Recall(Cache(own.ttl_s, own.entries, own.max_bytes, similarity), own.semantic)
+
+
+def affinity_of(settings: Settings, candidates: Sequence[Candidate], previous: Plan | None) -> Affinity:
+    """Who has which conversation in its cache; across a reload it is kept while the candidates are the same."""
+    own = settings.affinity
+    if previous is not None:
+        before = previous.settings
+        now = settings.affinity, settings.candidates, settings.providers
+        if (before.affinity, before.candidates, before.providers) == now:
+            return previous.affinity
+    return Affinity(saving(candidates) if own.enabled else frozenset(), own.lifetime_s, own.entries, own.busy)
 
 
 def strategy_of(settings: Settings) -> Strategy:

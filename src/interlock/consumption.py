@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from .estimators import Ridge
-from .types import Array, Candidate, Context, Profile, Usage
+from .types import AFFINITY, Array, Candidate, Context, Profile, Usage
 
 
 class Expected(NamedTuple):
@@ -35,6 +35,7 @@ class Pool(NamedTuple):
     names: tuple[str, ...]
     price_in: Array
     price_out: Array
+    saved: Array
     input: Array
     output: Array
     correction: Array
@@ -100,6 +101,10 @@ class Consumption:
         outgoing = np.minimum(np.maximum(np.expm1(np.minimum(np.maximum(logarithm, 0.0), 14.0)), 1.0), ceiling)
         # A free direction is free whatever it amounts to.
         paid_in = np.where(pool.price_in == 0, 0.0, incoming * pool.price_in)
+        for i, context in enumerate(contexts):
+            if (cached := context.signals.get(AFFINITY)) is not None and cached.value in pool.names:
+                j = pool.names.index(str(cached.value))
+                paid_in[i, j] -= min(max(cached.confidence, 0.0), 1.0) * incoming[i, j] * pool.saved[j]
         paid_out = np.where(pool.price_out == 0, 0.0, outgoing * pool.price_out)
         latency, energy = pool.ttft + outgoing * pool.seconds, outgoing * pool.joules
         return Expected(incoming, outgoing, (paid_in + paid_out) / 1e6, latency, energy)
@@ -134,6 +139,7 @@ class Consumption:
             names,
             _column(profiles, "price_in"),
             _column(profiles, "price_out"),
+            _saved(profiles),
             np.nan_to_num(self._rate_of("input", names, [None] * len(names)), nan=1.0),
             np.log1p(_column(profiles, "output_tokens")),
             0.5 * self._tokens.residual_variance(names),  # the mean of a log-normal lies above its median
@@ -166,6 +172,11 @@ class Consumption:
 
 def _measured(value: float) -> bool:
     return 0.0 < value < math.inf
+
+
+def _saved(profiles: Sequence[Profile]) -> Array:
+    """What a token costs less when it is read from the provider's cache, (k,); 0 where no such price is stated."""
+    return np.maximum(np.nan_to_num(_column(profiles, "price_in") - _column(profiles, "price_cached")), 0.0)
 
 
 def _column(profiles: Sequence[Profile], name: str) -> Array:

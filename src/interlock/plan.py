@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from .affinity import Affinity
 from .types import Candidate
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Plan:
     settings: Settings
     config: str
     because: str = ""
+    affinity: Affinity = field(default_factory=Affinity, compare=False, repr=False)
     runs: WeakSet[Run] = field(default_factory=WeakSet, compare=False, repr=False)
 
 

@@ -61,7 +61,7 @@ class Router:
         began, plan, served = time.perf_counter(), self.plan, self.served
         if not requests:
             return []
-        contexts = plan.reader.read(requests)
+        contexts = plan.affinity.read(plan.reader.read(requests), plan.board.under_way)
         standing = plan.guards.check(contexts, plan.candidates)
         estimate = self.failsafe.estimate(served.policy, contexts, plan.candidates)
         standing = plan.guards.check_estimates(contexts, plan.candidates, estimate, standing)
@@ -78,7 +78,7 @@ class Router:
         if decision.chosen is None:
             await recorded
             raise refusal(decision, plan.board)
-        run = plan.executor.start(request, decision, self.ledger.put, recorded)
+        run = plan.executor.start(request, decision, plan.affinity.after(request, self.ledger.put), recorded)
         plan.runs.add(run)
         return run
 

@@ -92,13 +92,15 @@ class Native(msgspec.Struct, frozen=True):
     """A request as its caller put it, where that was not in chat: a provider of that dialect gets it as it is.
 
     `only` names what chat has no words for, so that nobody but such a provider may serve it. `betas` are the unfinished
-    features of the dialect that the caller asks for.
+    features of the dialect that the caller asks for. `signed` names reasoning in a turn that is not over, which its
+    provider has signed: others would have to go on without.
     """
 
     dialect: str
     body: Mapping[str, Any]
     only: tuple[str, ...] = ()
     betas: str = ""
+    signed: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,6 +353,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning: int = 0
     cache_write: int = 0
 
+
+AFFINITY = "affinity"
+"""The signal that names who has a conversation in its cache; its confidence is the share of the prompt found there."""
 
 CACHE = "cache"
 """Why a step that was no call: an answer the candidate gave before was given again."""

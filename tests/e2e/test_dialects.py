@@ -164,6 +164,21 @@ def test_what_only_anthropic_understands_goes_there_or_nowhere(claude: anthropic
     assert refused.value.body["error"]["reasons"]["plain"]  # type: ignore[index, call-overload]
 
 
+def test_signed_thinking_before_a_tool_call_stays_with_its_provider(claude: anthropic.Anthropic) -> None:
+    call = {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Ulm"}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "rain"}
+    turns: Any = [*SAID, {"role": "assistant", "content": [SIGNED, call]}, {"role": "user", "content": [result]}]
+    asked: Any = {"max_tokens": 64, "tools": [CLAUDE_TOOL]}
+    raw = claude.messages.with_raw_response.create(model="auto", messages=turns, **asked)
+    assert raw.headers["x-interlock-model"] == "opus"  # the better one cannot read it
+    assert Claude.received[-1][0]["messages"] == turns
+    with pytest.raises(anthropic.UnprocessableEntityError, match="signed thinking"):
+        claude.messages.create(model="plain", messages=turns, **asked)
+    turns[-1] = {"role": "user", "content": [result, {"type": "text", "text": "Shorter, please."}]}
+    raw = claude.messages.with_raw_response.create(model="auto", messages=turns, **asked)
+    assert raw.headers["x-interlock-model"] == "plain"  # the user has spoken
+
+
 def test_images_by_every_dialect_reach_every_provider(claude: anthropic.Anthropic, openai_of: openai.OpenAI) -> None:
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
     url = f"data:image/png;base64,{PIXEL}"

@@ -213,7 +213,8 @@ def check(ledger: Path, seen: Seen, requests: int, seconds: float, mixed: Any, b
         elif isinstance(row.record, Outcome):
             assert row.decision not in outcomes
             outcomes[row.decision] = row.record
-    assert seen.answers["whole"] + seen.answers["stream"] > requests / 5
+    answered = seen.answers["whole"] + seen.answers["stream"]
+    assert answered > requests / 20, "the storm leaves room: whoever asks while all rest is told so at once"
     assert set(mixed.faults + bad.faults) == set(MIXED)
     assert len(seen.ids) == len(decisions) == requests
     assert set(seen.ids) == set(decisions)

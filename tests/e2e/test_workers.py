@@ -84,6 +84,7 @@ def test_workers_share_a_port_a_ledger_and_a_learner(store: tuple[str, dict[str,
     arguments = ["--config", str(config), "--workers", "2"]
     with gateway(tmp_path, *arguments, env=env, patience=120, ledger=None) as running:
         url = running.url
+        eventually(lambda: (c := requests_of_workers(url))["up 0"] + c["up 1"] == 2)  # one alone is ready, too
         with ThreadPoolExecutor(8) as pool:
             ids = list(pool.map(lambda _: ask(url), range(40)))
             list(pool.map(lambda id: judge(url, id, 1.0), ids))  # mostly not by the worker that answered

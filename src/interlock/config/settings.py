@@ -301,6 +301,15 @@ class CacheSettings(Part, frozen=True):
     max_bytes: Count = 256 * 1024 * 1024
 
 
+class AffinitySettings(Part, frozen=True):
+    """A conversation's next turn costs less where its beginning is cached; the estimates say so unless switched off."""
+
+    enabled: bool = True
+    lifetime_s: Positive = 300.0
+    entries: Count = 10_000
+    busy: Count = 64
+
+
 class ModelSettings(Part, frozen=True):
     """A virtual model: the name callers ask for, and globs of the candidates that may answer."""
 
@@ -330,6 +339,7 @@ class Settings(Part, frozen=True):
     server: ServerSettings = ServerSettings()
     responses: ResponsesSettings = ResponsesSettings()
     cache: CacheSettings = CacheSettings()
+    affinity: AffinitySettings = AffinitySettings()
 
     @property
     def hash(self) -> str:

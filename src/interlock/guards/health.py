@@ -120,6 +120,11 @@ class Board:
         circuit, now = self.circuits.get(candidate), self.clock()
         return 0.0 if circuit is None else max(0.0, circuit.rest - now, circuit.until - now if circuit.opened else 0.0)
 
+    def under_way(self, candidate: str) -> int:
+        """Calls begun and not ended."""
+        circuit = self.circuits.get(candidate)
+        return 0 if circuit is None else circuit.ordinary + circuit.probing
+
     def admits(self, candidate: str) -> bool:
         """Whether a call might begin now. Reads only."""
         circuit = self.circuits.get(candidate)

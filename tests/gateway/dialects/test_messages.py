@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from interlock.errors import InterlockError, NotFound, Overloaded, RateLimited, RequestError, Unsupported
 from interlock.gateway.dialects.messages import Messages
+from interlock.guards import Dialect
 from interlock.providers.anthropic_request import translate, untranslated
 from interlock.providers.base import Call
-from interlock.types import Candidate, Request
+from interlock.types import Candidate, Context, Native, Request
 
 from .answers import ANSWERS, CUTS, Json, chunks, events, whole
 
@@ -67,9 +69,9 @@ def call(body: Json, **options: Any) -> Call:
 
 
 def only(change: Json) -> tuple[str, ...]:
-    native = Messages().request({**HI, **change}, {})[1]
-    assert native is not None
-    return native.only
+    made = Messages().request({**HI, **change}, {})[1]
+    assert made is not None
+    return made.only
 
 
 def test_anthropic_gets_a_request_as_it_was_sent() -> None:
@@ -103,12 +105,74 @@ def test_others_get_the_same_conversation_without_what_only_anthropic_could_use(
 
 
 def test_nothing_in_that_needs_anthropic() -> None:
-    native = Messages().request(ASKED, {b"anthropic-beta": b"files-2025, more"})[1]
-    assert native is not None
-    assert (native.only, native.betas) == ((), "files-2025, more")
+    made = Messages().request(ASKED, {b"anthropic-beta": b"files-2025, more"})[1]
+    assert made is not None
+    assert (made.only, made.betas) == ((), "files-2025, more")
     bad = Messages().request(ASKED, {b"anthropic-beta": b"x\r\ny: z"})[1]
     assert bad is not None
     assert bad.betas == ""
+
+
+THOUGHT: Json = {"type": "thinking", "thinking": "hm", "signature": "s1"}
+HIDDEN: Json = {"type": "redacted_thinking", "data": "x"}
+UNSIGNED: Json = {"type": "thinking", "thinking": "hm", "signature": ""}
+USE: Json = {"type": "tool_use", "id": "t1", "name": "add", "input": {}}
+RESULT: Json = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "2"}]}
+
+
+def said(*blocks: Json) -> Json:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def native(*turns: Json) -> Native:
+    made = Messages().request({**HI, "messages": [HI["messages"][0], *turns]}, {})[1]
+    assert made is not None
+    return made
+
+
+def test_signed_thinking_binds_while_tools_are_called() -> None:
+    bound = native(said(THOUGHT, USE), RESULT, said(HIDDEN, USE), RESULT)
+    assert (bound.only, len(bound.signed)) == ((), 2)
+    assert "messages[3].content[0]" in bound.signed[0]
+    assert "messages[1].content[0]" in bound.signed[1]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [said(THOUGHT, USE), RESULT, said({"type": "text", "text": "2"}), {"role": "user", "content": "thanks"}],
+        [said(THOUGHT, USE), {"role": "user", "content": [*RESULT["content"], {"type": "text", "text": "go on"}]}],
+        [said(UNSIGNED, USE), RESULT],
+        [said(USE), RESULT],
+    ],
+    ids=["over", "the user speaks", "nobody signed", "nothing was thought"],
+)
+def test_other_thinking_binds_nobody(turns: list[Json]) -> None:
+    assert native(*turns).signed == ()
+
+
+def test_the_guard_keeps_signed_thinking_to_those_who_can_read_it() -> None:
+    pool = [Candidate(name=name, provider=name, model="m") for name in ("claude", "another", "plain")]
+    guard = Dialect({"claude": "messages", "another": "messages", "plain": ""})
+    request = Request(native=native(said(THOUGHT, USE), RESULT))
+    ((index, reason),) = guard.check(Context(request, {}, np.zeros(0, np.float32)), pool)
+    assert (index, reason.guard, reason.code) == (2, "dialect", "signed_reasoning")
+    assert "messages[1].content[0]" in reason.detail
+    over = Request(native=native(said(THOUGHT), {"role": "user", "content": "thanks"}))
+    assert not list(guard.check(Context(over, {}, np.zeros(0, np.float32)), pool))
+
+
+def test_thinking_that_nobody_signed_is_not_sent_where_it_would_be_refused() -> None:
+    text = {"type": "text", "text": "Yes."}
+    turns = [
+        said(UNSIGNED, text),
+        {"role": "user", "content": "and?"},
+        said(UNSIGNED),
+        {"role": "user", "content": "?"},
+    ]
+    sent = native(*turns).body["messages"]
+    assert sent == [HI["messages"][0], said(text), turns[1], turns[3]]
+    assert turns[0]["content"][0] is UNSIGNED, "what the caller sent is left as it is"
 
 
 def test_structured_output_and_effort_arrive() -> None:

@@ -4,7 +4,9 @@ A provider of that API gets the request as it came, and its answer goes back as 
 content blocks become parts, `tool_use` becomes a tool call and `tool_result` a tool message, and back. What has no
 counterpart in chat (server tools, citations, fields nobody knows) is named in `Native.only`, and a guard keeps such a
 request from everyone else. Left out for others are only what could not serve them: thinking blocks that another
-provider signed, how much to think (the candidate's own budget says that), cache breakpoints.
+provider signed in turns that are over, how much to think (the candidate's own budget says that), cache breakpoints.
+While tools are being called, signed thinking is named in `Native.signed`. Thinking that nobody signed, from a candidate
+that does not, is left out for providers of that API, which would refuse it.
 
 Source: Anthropic API reference, Messages and Streaming Messages.
 """
@@ -84,8 +86,15 @@ class Messages:
         if fields.stream:
             chat["stream_options"] = {"include_usage": True}
         own = {name: value for name, value in asked.items() if name != "interlock"}
+        own["messages"] = [turn for given in asked["messages"] if (turn := _without_unsigned(given)) is not None]
         betas = headers.get(b"anthropic-beta", b"")
-        return chat, Native("messages", own, tuple(only), betas.decode() if BETAS.fullmatch(betas) else "")
+        return chat, Native(
+            "messages",
+            own,
+            tuple(only),
+            betas.decode() if BETAS.fullmatch(betas) else "",
+            tuple(_signed(fields.messages)),
+        )
 
     def whole(self, completion: bytes, asked: Json, id: str) -> bytes:
         read = read_completion(completion)
@@ -232,6 +241,38 @@ def _said(blocks: Sequence[Json], where: str, only: list[str]) -> Iterator[Json]
                 only.append(_what(block, f"{where}[{i}]"))
     message: Json = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
     yield message | ({"tool_calls": calls} if calls else {})
+
+
+def _signed(turns: Sequence[Turn]) -> Iterator[str]:
+    """Signed thinking of a turn that is not over: the request ends in the results of the tools that it called."""
+    for i in range(len(turns) - 1, -1, -1):
+        content = turns[i].content
+        if turns[i].role == "user" and (isinstance(content, str) or not all(map(_is_result, content))):
+            return
+        for j, block in enumerate([] if isinstance(content, str) else content):
+            if _thinks(block) and not _unsigned(block):
+                yield f"messages[{i}].content[{j}], signed thinking before a tool call"
+
+
+def _without_unsigned(turn: Json) -> Json | None:
+    """A turn as it came but for thinking that nobody signed; `None` when nothing else was said."""
+    content = turn["content"]
+    if isinstance(content, str) or not any(map(_unsigned, content)):
+        return turn
+    kept = [block for block in content if not _unsigned(block)]
+    return {**turn, "content": kept} if kept else None
+
+
+def _is_result(block: Json) -> bool:
+    return block.get("type") == "tool_result"
+
+
+def _thinks(block: Json) -> bool:
+    return block.get("type") in ("thinking", "redacted_thinking")
+
+
+def _unsigned(block: Json) -> bool:
+    return block.get("type") == "thinking" and not block.get("signature")
 
 
 def _part(block: Any, where: str, only: list[str]) -> list[Json]:
