@@ -128,3 +128,17 @@ async def read_until_closed(gateway: Running, sent: bytes) -> bytes:
     got = await asyncio.wait_for(reader.read(), 5)
     writer.close()
     return got
+
+
+async def test_a_client_that_stops_reading_is_let_go(start: Start) -> None:
+    loop, words = asyncio.get_running_loop(), ["x" * 65536] * 1000
+    streamed = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
+    async with start(Script(words=words), limits=HttpLimits(send=0.2)) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, post(streamed))
+            head = (await loop.sock_recv(client, 4096)).decode("latin-1")
+            id = head.split("x-interlock-id: ")[1].split("\r\n")[0]
+            assert (await gateway.outcome(id)).error == "cancelled"
+            assert gateway.script.closed == 1
+            assert gateway.script.sent < len(words)
