@@ -268,7 +268,7 @@ BLOCKS: list[tuple[str, type[msgspec.Struct], str, dict[str, str]]] = [
             "patience_s": "the longest Retry-After that is waited for",
             "deadline_s": "of a request that states none",
             "retry_budget": "see [retry_budget](#executionretry_budget)",
-            "hedge_after_s": "silence after which the next candidate is asked as well; the loser is cancelled",
+            "hedge_after_s": "silence after which the next is asked too; the loser is cancelled, and counted as free",
             "actions": "overrides of the [fallback table](#fallback-table): `retry`, `next` or `refuse` by error code",
         },
     ),
