@@ -88,9 +88,12 @@ def measure(run: Write, url: str, made: list[Record], group: int, writers: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
+    parser.add_argument("url", nargs="?", help="an empty database; without one nothing is measured")
     parser.add_argument("--smoke", action="store_true", help="a short run")
     given = parser.parse_args()
+    if given.url is None:
+        print("no PostgreSQL is given, and this is left out; name an empty database: postgresql://user@host/database")
+        return
     made, rounds = records(900 if given.smoke else 6000), 1 if given.smoke else 5
 
     async def prepare() -> None:
