@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interlock.gateway.door import keys_of
+from interlock.gateway.admission import keys_of
 from interlock.identity import VirtualKey, digest
 from interlock.ledger import Audit, Reading
 
@@ -120,10 +120,10 @@ async def test_a_key_made_by_another_process_counts_within_a_moment(start: Start
         store = keys_of(gateway.router.ledger.place)
         key = VirtualKey(id="key-1", digest=digest(b"sk-il-1"), prefix="sk-il", tenant="beta", created=time.time())
         await store.put(key)
-        await gateway.service.door.look()
+        await gateway.service.admission.look()
         assert (await gateway.chat()).status_code == 401
         assert (await gateway.chat(headers=bearer("sk-il-1"))).status_code == 200
         await store.revoke("key-1", time.time())
-        await gateway.service.door.look()
+        await gateway.service.admission.look()
         assert (await gateway.chat(headers=bearer("sk-il-1"))).status_code == 401
         assert (await gateway.chat()).status_code == 401

@@ -30,7 +30,7 @@ async def test_the_key_and_what_was_set_aside_are_in_the_decision(start: Start) 
         case = await gateway.router.ledger.explain(response.headers["x-interlock-id"])
         assert case.decision.key == "a"
         assert 200e-6 < case.decision.reserved < 300e-6
-        used = await gateway.service.door.desk.used(["key:a", "tenant:acme"])
+        used = await gateway.service.admission.control.used(["key:a", "tenant:acme"])
         assert used["key:a"]["day"] == used["tenant:acme"]["day"] == pytest.approx(7e-6)
 
 
@@ -73,11 +73,11 @@ async def test_a_client_that_leaves_frees_its_stream(start: Start) -> None:
             second = await gateway.chat(headers=bearer(), model="tiny", max_tokens=9, stream=True)
             assert second.json()["error"]["limit"] == {"scope": "key", "name": "a", "of": "streams", "most": 1}
         async with asyncio.timeout(5):
-            while gateway.service.door.desk.counter.open:  # type: ignore[attr-defined]
+            while gateway.service.admission.control.counter.open:  # type: ignore[attr-defined]
                 await asyncio.sleep(0.01)
         script.gate = None
         assert (await gateway.chat(headers=bearer(), model="tiny", max_tokens=9, stream=True)).status_code == 200
-        (standing,) = await gateway.service.door.desk.standings({"key:a": Allowance((Budget("day", 1.0),))})
+        (standing,) = await gateway.service.admission.control.standings({"key:a": Allowance((Budget("day", 1.0),))})
         assert standing.reserved == 0.0
         assert standing.used > 20e-6  # nobody knows what the broken one cost, so all that was set aside is counted
 
@@ -86,7 +86,7 @@ async def test_a_refusal_gives_back_what_was_set_aside(start: Start) -> None:
     async with start(keys=acme(Budget("day", 1.0))) as gateway:
         refused = await gateway.chat("forbidden", headers=bearer(), model="tiny", max_tokens=9)
         assert refused.status_code == 422
-        (standing,) = await gateway.service.door.desk.standings({"key:a": Allowance((Budget("day", 1.0),))})
+        (standing,) = await gateway.service.admission.control.standings({"key:a": Allowance((Budget("day", 1.0),))})
         assert (standing.used, standing.reserved) == (0.0, 0.0)
 
 
@@ -106,7 +106,7 @@ async def test_what_nobody_could_count_is_refused_and_not_made(start: Start) -> 
         ("sk-x", "ops", "admin")
     )
     async with start(keys=named) as gateway:
-        gateway.service.door.desk.alone = False
+        gateway.service.admission.control.alone = False
         refused = await gateway.chat(headers=bearer())
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "counter_unreachable")
         assert (await gateway.chat(headers=bearer("sk-x"))).status_code == 200

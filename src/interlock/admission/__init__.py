@@ -1,16 +1,16 @@
 """Budgets and rates: what is set aside before a request is routed, and counted after it."""
 
+from .control import UNCOUNTED, AdmissionControl, Lease, Standing, Terms, stamped
 from .counter import Ask, Cap, Counter, LocalCounter, Open, Rate, Settlement, Verdict
-from .desk import UNCOUNTED, Desk, Lease, Standing, Terms, stamped
 from .fold import accounts_of, charges, fold
 from .windows import Line, lines, spans
 
 __all__ = [
     "UNCOUNTED",
+    "AdmissionControl",
     "Ask",
     "Cap",
     "Counter",
-    "Desk",
     "Lease",
     "Line",
     "LocalCounter",

@@ -190,7 +190,7 @@ def _stored(ledger: Place) -> list[VirtualKey]:
 
 async def _with(ledger: Place, work: Callable[[KeyStore], Awaitable[T]]) -> T:
     """Work on the keys of a ledger."""
-    from ..gateway.door import keys_of
+    from ..gateway.admission import keys_of
 
     store = keys_of(ledger)
     try:

@@ -70,7 +70,7 @@ async def keys(service: Service, request: Request) -> Any:
     """The configuration's keys, then the virtual ones, oldest first. No secret: those are not here."""
     scope = caller(service, request).scope
     static = [static_view(one) for one in service.front.static.values() if scope in (None, one.tenant)]
-    virtual = [view(key) for key in service.door.virtual if scope in (None, key.tenant)]
+    virtual = [view(key) for key in service.admission.virtual if scope in (None, key.tenant)]
     return {"keys": static + virtual}
 
 
@@ -79,7 +79,7 @@ async def key(service: Service, request: Request) -> Any:
     scope, id = caller(service, request).scope, request.path_params["id"]
     found = _find(service, id, scope)
     account = f"key:{id}"
-    used = (await service.door.desk.used([account]))[account]
+    used = (await service.admission.control.used([account]))[account]
     return found | {"used_usd": used}
 
 
@@ -88,11 +88,11 @@ async def create(service: Service, request: Request) -> Any:
     who = caller(service, request)
     who.require("admin")
     body = parse.convert(parse.document(await request.body()), NewKey)
-    check(body, [candidate.name for candidate in service.router.plan.candidates], service.door.desk.alone)
+    check(body, [candidate.name for candidate in service.router.plan.candidates], service.admission.control.alone)
     made, secret = new_key(body)
     await service.audit(who, "key.create", made.id, {"tenant": made.tenant, "role": made.role, "name": made.name})
     await _store(service).put(made)
-    await service.door.look()
+    await service.admission.look()
     return {"secret": secret} | view(made)
 
 
@@ -104,11 +104,11 @@ async def change(service: Service, request: Request) -> Any:
     said = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET}
     before = _virtual(service, request.path_params["id"])
     merged = KeyBody(**(_editable(before) | said))
-    check(merged, [candidate.name for candidate in service.router.plan.candidates], service.door.desk.alone)
+    check(merged, [candidate.name for candidate in service.router.plan.candidates], service.admission.control.alone)
     changed = msgspec.structs.replace(before, **_fields(merged))
     await service.audit(who, "key.change", before.id, {"fields": sorted(said)})
     await _store(service).put(changed)
-    await service.door.look()
+    await service.admission.look()
     return view(changed)
 
 
@@ -119,14 +119,14 @@ async def revoke(service: Service, request: Request) -> Any:
     before = _virtual(service, request.path_params["id"])
     await service.audit(who, "key.revoke", before.id, {"tenant": before.tenant})
     revoked = await _store(service).revoke(before.id, time.time())
-    await service.door.look()
+    await service.admission.look()
     return view(revoked)
 
 
 async def budgets(service: Service, request: Request) -> Any:
     """Every budget with what is used and reserved: the figures by which requests are let in."""
     scope = caller(service, request).scope
-    standings = await service.door.desk.standings(service.door.accounts(scope))
+    standings = await service.admission.control.standings(service.admission.accounts(scope))
     return {
         "budgets": [
             {
@@ -141,7 +141,7 @@ async def budgets(service: Service, request: Request) -> Any:
             }
             for one in standings
         ],
-        "degraded": service.door.degraded,
+        "degraded": service.admission.degraded,
     }
 
 
@@ -149,12 +149,12 @@ async def tenants(service: Service, request: Request) -> Any:
     """Each tenant that is configured or has a key: what it may use, and what it has spent in the present windows."""
     scope = caller(service, request).scope
     held: dict[str, int] = {}
-    for one in service.door.identities():
+    for one in service.admission.identities():
         if one.tenant is not None:
             held[one.tenant] = held.get(one.tenant, 0) + 1
     terms = service.front.terms.tenants
     names = [name for name in sorted(held.keys() | terms.keys()) if scope in (None, name)]
-    used = await service.door.desk.used([f"tenant:{name}" for name in names])
+    used = await service.admission.control.used([f"tenant:{name}" for name in names])
     return {
         "tenants": [
             {
@@ -265,14 +265,14 @@ def _find(service: Service, id: str, scope: str | None) -> dict[str, Any]:
     for one in service.front.static.values():
         if one.key == id and scope in (None, one.tenant):
             return static_view(one)
-    found = next((key for key in service.door.virtual if key.id == id and scope in (None, key.tenant)), None)
+    found = next((key for key in service.admission.virtual if key.id == id and scope in (None, key.tenant)), None)
     if found is None:
         raise NotFound(f"there is no key {id!r}", param="id")
     return view(found)
 
 
 def _virtual(service: Service, id: str) -> VirtualKey:
-    found = next((key for key in service.door.virtual if key.id == id), None)
+    found = next((key for key in service.admission.virtual if key.id == id), None)
     if found is None:
         if any(one.key == id for one in service.front.static.values()):
             raise RequestError(f"{id!r} stands in the configuration; change it there", param="id")
@@ -281,9 +281,9 @@ def _virtual(service: Service, id: str) -> VirtualKey:
 
 
 def _store(service: Service) -> KeyStore:
-    if service.door.store is None:
+    if service.admission.store is None:
         raise InterlockError("the keys are not open yet")
-    return service.door.store
+    return service.admission.store
 
 
 ADMIN: dict[tuple[str, str], Endpoint] = {

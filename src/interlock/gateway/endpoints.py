@@ -18,7 +18,7 @@ from ..errors import ConfigError, NotFound, RequestError, SnapshotError, Unautho
 from ..ledger import records
 from ..ledger.reading import Case
 from ..ledger.records import KINDS
-from . import curve, explain, openapi, parse, pool, respond, savings, shadow, traffic
+from . import curve, explain, openapi, parse, pool, responding, savings, shadow, traffic
 from .admin import ADMIN
 from .app import Endpoint, caller, stream
 from .history import History, compact
@@ -246,9 +246,9 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v1/whoami"): whoami,
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/{name:path}"): model,
-    ("GET", "/v1/responses/{id}"): respond.retrieve,
-    ("DELETE", "/v1/responses/{id}"): respond.delete,
-    ("GET", "/v1/responses/{id}/input_items"): respond.input_items,
+    ("GET", "/v1/responses/{id}"): responding.retrieve,
+    ("DELETE", "/v1/responses/{id}"): responding.delete,
+    ("GET", "/v1/responses/{id}/input_items"): responding.input_items,
     ("GET", "/v1/ledger"): recent_rows,
     ("GET", "/v1/ledger/{id}"): one_decision,
     ("GET", "/v1/events"): events,

@@ -55,7 +55,7 @@ class Gauges(Collector):
         degraded = GaugeMetricFamily(
             "interlock_counter_degraded", "1 while budgets and rates cannot be counted together with other workers."
         )
-        degraded.add_metric((), float(service.door.degraded))
+        degraded.add_metric((), float(service.admission.degraded))
         yield degraded
         dropped = CounterMetricFamily("interlock_events_dropped", "Events lost to slow listeners.")
         dropped.add_metric((), service.hub.dropped)

@@ -10,14 +10,14 @@ from functools import partial
 import uvicorn
 
 from . import app, endpoints
-from .chat import Answering
+from .answering import Answering
 from .count_tokens import CountTokens
 from .decide import Decide
 from .dialects import Chat, Completions, Messages
 from .embed import Embeddings
 from .judge import Judge
 from .protocol import Connection, HttpLimits, Routes
-from .respond import Responding
+from .responding import Responding
 from .service import Service
 
 SWEEP_EVERY = 10  # uvicorn ticks of 0.1 s

@@ -21,7 +21,7 @@ from ..router import Router
 from ..telemetry import Exporting
 from ..types import Decision, Feedback, Outcome, Request
 from . import explain
-from .door import Door
+from .admission import Admission
 from .exposition import gathered
 from .front import Front
 from .gauges import Gauges
@@ -29,8 +29,8 @@ from .history import WINDOW, History
 from .hub import Hub
 from .metrics import Metrics
 from .models import Catalogue
+from .response_store import ResponseStore
 from .shadow import Second, shadowing
-from .stored import Stored
 from .tap import Tap
 
 Result = TypeVar("Result")
@@ -63,9 +63,9 @@ class Service:
     ) -> None:
         self.router, self.front, self._worker = router, front, worker
         self.metrics, self.hub = Metrics(), Hub()
-        self.door = Door(front, self.metrics.admission)
+        self.admission = Admission(front, self.metrics.admission)
         kept = router.plan.settings.responses
-        self.stored = Stored(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
+        self.stored = ResponseStore(kept.path, kept.retention_s, kept.entries, kept.max_bytes)
         self.reload = Reload(time.time())
         self.exporting = exporting(router)
         self._background, self._tasks = background, set[asyncio.Task[None]]()
@@ -80,14 +80,14 @@ class Service:
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Identity:
         """Whose request this is, by its headers (names in lower case). Raises `Unauthorized`."""
-        return self.door.identify(headers)
+        return self.admission.identify(headers)
 
     async def admit(self, identity: Identity, request: Request) -> Lease:
         """Set aside what the request may cost; settle the lease in any case.
 
         Raises `OverBudget`, `Throttled`, `CounterUnreachable`.
         """
-        return await self.door.admit(identity, request)
+        return await self.admission.admit(identity, request)
 
     @property
     def models(self) -> Catalogue:
@@ -102,7 +102,7 @@ class Service:
 
     async def __aenter__(self) -> Self:
         self.router.ledger = cast(Ledger, Tap(self.router.ledger, self._hear))
-        await self.door.open(self.router.ledger)
+        await self.admission.open(self.router.ledger)
         self._tasks = {asyncio.create_task(run(self)) for run in (tell_of_snapshots, shadowing, *self._background)}
         if self.exporting is not None:
             self._tasks.add(asyncio.create_task(self.exporting.run()))
@@ -113,13 +113,13 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.door.close()
+        await self.admission.close()
         self.stored.close()
         await self.router.close()
 
     async def adopt(self, front: Front) -> None:
         """Serve by another configuration from now on. Raises `LedgerError`."""
-        await self.door.adopt(front)
+        await self.admission.adopt(front)
         self.front = front
 
     async def audit(self, who: Identity, action: str, subject: str, detail: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ..admission import Desk, Lease, LocalCounter
+from ..admission import AdmissionControl, Lease, LocalCounter
 from ..admission.redis_counter import CONNECTIONS, RedisCounter
 from ..config.settings import AdmissionSettings
 from ..errors import ConfigError, InterlockError, LedgerError
@@ -31,13 +31,13 @@ LOOK_EVERY = 1.0  # seconds
 NAMED = "count"  # the action of the audit row that gives a ledger its name in Redis
 
 
-class Door:
-    """`tell` hears of warnings and refusals, see `Desk`. Opening it rebuilds the counters from the ledger."""
+class Admission:
+    """`tell` hears of warnings and refusals. Opening it rebuilds the counters from the ledger."""
 
     def __init__(self, front: Front, tell: Callable[[str, str, str], None]) -> None:
         self._front, self._keyring = front, front.keyring
         self._counter: LocalCounter | RedisCounter = LocalCounter()
-        self.desk = Desk(self._counter, front.terms, tell=tell)
+        self.control = AdmissionControl(self._counter, front.terms, tell=tell)
         self.store: KeyStore | None = None
         self.virtual: list[VirtualKey] = []
         self._version, self._counting, self._spooled = -1, False, False
@@ -49,10 +49,10 @@ class Door:
         own = self._front.admission
         self._ledger = ledger
         self.store = keys_of(ledger.place, own.keys)
-        self.desk.alone = bool(own.redis) or not ledger.shared
+        self.control.alone = bool(own.redis) or not ledger.shared
         if own.redis:
             self._counter = counter = await redis_counter(own, ledger)
-            self.desk.counter, self.desk.writer = counter, counter.life
+            self.control.counter, self.control.writer = counter, counter.life
             self._spooled = bool(ledger.spooled)
             await counter.start()
             self._begin(counter.run())
@@ -85,7 +85,7 @@ class Door:
 
     async def admit(self, identity: Identity, request: Request) -> Lease:
         """Raises `OverBudget`, `Throttled`, `CounterUnreachable`."""
-        return await self.desk.admit(identity, request)
+        return await self.control.admit(identity, request)
 
     def accounts(self, tenant: str | None = None) -> dict[str, Allowance]:
         """What may be used by each key and each tenant; of one tenant only, if named."""
@@ -100,7 +100,7 @@ class Door:
     @property
     def degraded(self) -> bool:
         """Whether what counts for all workers cannot be reached."""
-        return not self.desk.alone or (isinstance(self._counter, RedisCounter) and self._counter.lost)
+        return not self.control.alone or (isinstance(self._counter, RedisCounter) and self._counter.lost)
 
     async def look(self) -> None:
         """Take in what has changed among the virtual keys. Raises `KeyStoreError`, `LedgerError`."""
@@ -116,10 +116,10 @@ class Door:
         if not self._counting and not (keyring.open and not self._front.terms.tenants) and self._ledger is not None:
             if isinstance(self._counter, RedisCounter):
                 await self._counter.recount()
-            elif self.desk.alone:
-                await self.desk.catch_up(self._ledger, self._counter)
+            elif self.control.alone:
+                await self.control.catch_up(self._ledger, self._counter)
             self._counting = True
-        self._keyring, self.desk.terms = keyring, self._front.terms
+        self._keyring, self.control.terms = keyring, self._front.terms
 
     async def _watch(self) -> None:
         trouble = ""
@@ -195,4 +195,4 @@ def _named(ledger: Ledger) -> str:
     return next((one.subject for one in audits if isinstance(one, Audit) and one.action == NAMED), "")
 
 
-__all__ = ["Door", "keys_of"]
+__all__ = ["Admission", "keys_of"]

@@ -1,6 +1,6 @@
-"""The desk at the door: what a request may cost at most is set aside before it is routed, its real cost counted after.
+"""Admission control: what a request may cost at most is set aside before it is routed, its real cost counted after.
 
-lease = await desk.admit(identity, request)    OverBudget, Throttled, CounterUnreachable
+lease = await control.admit(identity, request)    OverBudget, Throttled, CounterUnreachable
 ... route lease.request ...
 lease.settle(outcome)                          whatever happened, exactly once
 """
@@ -71,20 +71,20 @@ class Standing:
 class Lease:
     """A request let in. `request` is the one to route; `headers` go into its answer."""
 
-    __slots__ = ("_ask", "_desk", "_granted", "_settled", "headers", "request")
+    __slots__ = ("_ask", "_control", "_granted", "_settled", "headers", "request")
 
-    def __init__(self, desk: Desk, request: Request, ask: Ask, granted: int, headers: bytes) -> None:
+    def __init__(self, control: AdmissionControl, request: Request, ask: Ask, granted: int, headers: bytes) -> None:
         self.request, self.headers = request, headers
-        self._desk, self._ask, self._granted, self._settled = desk, ask, granted, False
+        self._control, self._ask, self._granted, self._settled = control, ask, granted, False
 
     def settle(self, outcome: Outcome | None) -> None:
         """Give back what was reserved and count what was spent; `None` when nothing was carried out."""
         if not self._settled:
             self._settled = True
-            self._desk.settle(self._ask, self._granted, outcome)
+            self._control.settle(self._ask, self._granted, outcome)
 
 
-class Desk:
+class AdmissionControl:
     """`counter` counts, `terms` say what is allowed.
 
     `tell` hears of what happens (`warning`, `budget` or `rate`), in which scope (`key`, `tenant`), to which window or

@@ -11,11 +11,11 @@ from starlette.responses import Response as Reply
 
 from ..errors import NotFound, RequestError
 from . import parse
-from .chat import Answering
+from .answering import Answering
 from .dialects import Responses
 from .dialects.responses import ResponsesBody, items
 from .exchange import Exchange
-from .stored import Item, Response
+from .response_store import Item, Response
 
 if TYPE_CHECKING:
     from .service import Service

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from interlock.errors import ConfigError, NotFound
-from interlock.gateway.stored import Response, Stored
+from interlock.gateway.response_store import Response, ResponseStore
 
 SAID = [{"type": "message", "role": "user", "content": "hi"}]
 
@@ -16,7 +16,7 @@ def response(id: str, body: bytes = b"{}") -> Response:
     return Response(id, SAID, body)
 
 
-async def kept(stored: Stored, *ids: str, tenant: str = "a") -> list[str]:
+async def kept(stored: ResponseStore, *ids: str, tenant: str = "a") -> list[str]:
     found = []
     for id in ids:
         try:
@@ -27,7 +27,7 @@ async def kept(stored: Stored, *ids: str, tenant: str = "a") -> list[str]:
 
 
 async def test_a_response_is_its_tenants_until_it_is_deleted() -> None:
-    stored = Stored()
+    stored = ResponseStore()
     await stored.put(response("r1", b'{"x":1}'), "a")
     assert await stored.get("r1", "a") == response("r1", b'{"x":1}')
     for take in (stored.get, stored.delete):
@@ -40,7 +40,7 @@ async def test_a_response_is_its_tenants_until_it_is_deleted() -> None:
 
 async def test_the_oldest_go_first_and_all_go_in_time() -> None:
     now = [0.0]
-    stored = Stored(retention=10, entries=2, size=200, clock=lambda: now[0])
+    stored = ResponseStore(retention=10, entries=2, size=200, clock=lambda: now[0])
     for id in ("r1", "r2", "r3"):
         now[0] += 1
         await stored.put(response(id), "a")
@@ -56,11 +56,11 @@ async def test_the_oldest_go_first_and_all_go_in_time() -> None:
 
 async def test_a_file_is_shared_and_outlives_the_process(tmp_path: Path) -> None:
     path = str(tmp_path / "responses.db")
-    one, two = Stored(path), Stored(path)
+    one, two = ResponseStore(path), ResponseStore(path)
     await one.put(response("r1"), "a")
     assert await kept(two, "r1") == ["r1"]
     one.close()
     two.close()
-    assert await kept(Stored(path), "r1") == ["r1"]
+    assert await kept(ResponseStore(path), "r1") == ["r1"]
     with pytest.raises(ConfigError, match="cannot be opened"):
-        Stored(str(tmp_path / "nowhere" / "responses.db"))
+        ResponseStore(str(tmp_path / "nowhere" / "responses.db"))

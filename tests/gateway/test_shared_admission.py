@@ -1,4 +1,4 @@
-"""What only a ledger that several processes write can show at the door."""
+"""What only a ledger that several processes write can show of admission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from interlock.config.settings import AdmissionSettings
-from interlock.gateway.door import Door, name_of
+from interlock.gateway.admission import Admission, name_of
 from interlock.gateway.front import front
 from interlock.identity import Allowance, Budget
 from interlock.ledger import open_ledger
@@ -62,18 +62,18 @@ async def test_what_a_dead_process_left_in_its_spool_is_counted_once_it_is_writt
         await name_of(ledger)
     leave_behind(tmp_path, new_id("w"), 0.25)
     own = AdmissionSettings(redis=redis_server.url, prefix=new_id("test"))
-    door = Door(replace(front(SETTINGS, CANDIDATES), static=ACME, admission=own), lambda *_: None)
+    admission = Admission(replace(front(SETTINGS, CANDIDATES), static=ACME, admission=own), lambda *_: None)
     async with nobody_appends(url):
         ledger = await asyncio.to_thread(open_ledger, url, spool=tmp_path)
-        await door.open(ledger)
-        assert await used(door) == 0.0
+        await admission.open(ledger)
+        assert await used(admission) == 0.0
     async with asyncio.timeout(20):
-        while await used(door) != 0.25:
+        while await used(admission) != 0.25:
             await asyncio.sleep(0.05)
     assert ledger.spooled == 0
-    await door.close()
+    await admission.close()
     await asyncio.to_thread(ledger.close)
 
 
-async def used(door: Door) -> float:
-    return (await door.desk.used(["key:a"]))["key:a"]["total"]
+async def used(admission: Admission) -> float:
+    return (await admission.control.used(["key:a"]))["key:a"]["total"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interlock.admission import Desk, LocalCounter, Terms, fold
+from interlock.admission import AdmissionControl, LocalCounter, Terms, fold
 from interlock.errors import OverBudget, Throttled
 from interlock.guards import WorstCase
 from interlock.identity import NOBODY, Allowance, Budget, Identity, RateLimits
@@ -31,9 +31,9 @@ def request(**fields: Any) -> Request:
     return Request(**{"messages": (Message("user", "x" * PROMPT),), "tenant": "acme"} | fields)
 
 
-def desk(*, tenants: dict[str, Allowance] | None = None) -> Desk:
+def control(*, tenants: dict[str, Allowance] | None = None) -> AdmissionControl:
     terms = Terms(tenants or {}, {"auto": ("*",)}, POOL, WorstCase())
-    return Desk(LocalCounter(), terms)
+    return AdmissionControl(LocalCounter(), terms)
 
 
 def outcome(id: str, cost: float, tokens: int = 10) -> Outcome:
@@ -44,7 +44,7 @@ LEAST, MOST = (40 * 1 + 100 * 2) / 1e6, (40 * 10 + 100 * 20) / 1e6  # USD, of ch
 
 
 async def test_the_worst_case_is_set_aside_and_the_real_cost_counted() -> None:
-    made = desk()
+    made = control()
     lease = await made.admit(key(Budget("day", 1.0)), request())
     assert (lease.request.reserved, lease.request.key) == (MOST, "k")
     (standing,) = await made.standings({"key:k": Allowance((Budget("day", 1.0),))})
@@ -55,14 +55,14 @@ async def test_the_worst_case_is_set_aside_and_the_real_cost_counted() -> None:
 
 
 async def test_what_is_left_may_be_enough_for_the_cheap_one() -> None:
-    lease = await desk().admit(key(Budget("day", 0.001)), request())
+    lease = await control().admit(key(Budget("day", 0.001)), request())
     assert lease.request.reserved == 0.001
-    lease = await desk().admit(key(Budget("day", 1.0), candidates=("cheap",)), request())
+    lease = await control().admit(key(Budget("day", 1.0), candidates=("cheap",)), request())
     assert (lease.request.reserved, lease.request.allowed) == (LEAST, ("cheap",))
 
 
 async def test_a_full_budget_says_which_and_until_when() -> None:
-    made = desk(tenants={"acme": Allowance((Budget("month", 0.002),))})
+    made = control(tenants={"acme": Allowance((Budget("month", 0.002),))})
     first = await made.admit(key(), request())
     with pytest.raises(OverBudget) as busy:
         await made.admit(key(), request())
@@ -79,7 +79,7 @@ async def test_a_full_budget_says_which_and_until_when() -> None:
 
 
 async def test_a_refused_run_gives_everything_back() -> None:
-    made = desk()
+    made = control()
     lease = await made.admit(key(Budget("total", 1.0), parallel_streams=1), request(stream=True))
     with pytest.raises(Throttled, match="1 streamed answers open"):
         await made.admit(key(Budget("total", 1.0), parallel_streams=1), request(stream=True))
@@ -90,7 +90,7 @@ async def test_a_refused_run_gives_everything_back() -> None:
 
 async def test_a_soft_budget_only_warns() -> None:
     told: list[Any] = []
-    made = desk()
+    made = control()
     made._tell = lambda *what: told.append(what)
     who = key(Budget("hour", soft_usd=0.01))
     lease = await made.admit(who, request())
@@ -102,7 +102,7 @@ async def test_a_soft_budget_only_warns() -> None:
 
 
 async def test_rates_say_what_is_left() -> None:
-    made = desk()
+    made = control()
     lease = await made.admit(key(requests_per_minute=2), request())
     assert b"x-ratelimit-remaining-requests: 1\r\n" in lease.headers
     await made.admit(key(requests_per_minute=2), request())
@@ -114,13 +114,13 @@ async def test_rates_say_what_is_left() -> None:
 
 async def test_nobody_in_particular_costs_nothing() -> None:
     asked = request(tenant="")
-    lease = await desk().admit(NOBODY, asked)
+    lease = await control().admit(NOBODY, asked)
     assert lease.request is asked
     assert lease.headers == b""
 
 
 async def test_an_unknown_cost_counts_as_what_was_reserved() -> None:
-    made = desk()
+    made = control()
     lease = await made.admit(key(Budget("day", 1.0)), request())
     lease.settle(outcome(lease.request.id, math.nan))
     assert (await made.used(["key:k"]))["key:k"]["day"] == MOST
@@ -136,7 +136,7 @@ def decision(request: Request, chosen: str | None = "cheap") -> Decision:
 
 async def test_the_ledger_gives_the_counters_back(tmp_path: Path) -> None:
     """Costs that are no whole cents, one that nobody knows, one refused, one whose process died."""
-    made, costs = desk(), [0.00037, 1.1e-7, math.nan, 0.25, None, "refused"]
+    made, costs = control(), [0.00037, 1.1e-7, math.nan, 0.25, None, "refused"]
     who = key(Budget("month", 1.0))
     with SqliteLedger(tmp_path / "ledger.db") as book:
         for cost in costs:
@@ -149,7 +149,7 @@ async def test_the_ledger_gives_the_counters_back(tmp_path: Path) -> None:
             elif cost == "refused":
                 lease.settle(None)
         await book.flush()
-        again = Desk(mine := LocalCounter(), made.terms)
+        again = AdmissionControl(mine := LocalCounter(), made.terms)
         await again.catch_up(book, mine)
     before, after = [await one.used(["key:k", "tenant:acme"]) for one in (made, again)]
     assert before == after
@@ -158,7 +158,7 @@ async def test_the_ledger_gives_the_counters_back(tmp_path: Path) -> None:
 
 
 async def test_counting_begins_while_requests_go_on(tmp_path: Path) -> None:
-    made = desk()
+    made = control()
     with SqliteLedger(tmp_path / "ledger.db") as book:
 
         async def one(cost: float) -> None:

@@ -37,7 +37,7 @@ class Response(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Stored:
+class ResponseStore:
     """`retention` in seconds, `size` in bytes; what is older, and the oldest of too many, goes. Any thread may call.
 
     Raises `ConfigError` when the file cannot be opened.
