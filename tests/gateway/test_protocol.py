@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from interlock.gateway.exchange import Exchange
 from interlock.gateway.protocol import HttpLimits
 
 from .conftest import Running, Script, Start
@@ -142,3 +145,32 @@ async def test_a_client_that_stops_reading_is_let_go(start: Start) -> None:
             assert (await gateway.outcome(id)).error == "cancelled"
             assert gateway.script.closed == 1
             assert gateway.script.sent < len(words)
+
+
+class Closing(asyncio.Transport):
+    """As uvloop's: writing to what is closed raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed, self.sent = False, b""
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def write(self, data: Any) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+        self.sent += data
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_waits_for_the_end_of_the_tick_goes_with_the_client(leaves: bool) -> None:
+    loop, transport, wrong = asyncio.get_running_loop(), Closing(), list[Any]()
+    loop.set_exception_handler(lambda _, context: wrong.append(context))
+    connection: Any = SimpleNamespace(loop=loop, transport=transport, default_head=lambda: b"")
+    exchange = Exchange(connection, "chat", Exchange.drained, {}, True, True, False)
+    exchange.begin(200, b"")
+    exchange.write(b"data: {}\n\n")
+    transport.closed = leaves
+    await asyncio.sleep(0)
+    assert (not wrong, bool(transport.sent)) == (True, not leaves)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.lab.experiments.ope_coverage import log_of, simulate, truth
-from interlock.learning.ope import INTERVALS, METHODS, Logged, cross_fit, gain, value
+from interlock.learning.ope import INTERVALS, METHODS, Logged, Value, cross_fit, gain, value
 from interlock.learning.overlap import effective, overlap
 
 TRUE = truth()
@@ -88,6 +88,12 @@ def test_what_was_never_tried_widens_the_interval_to_what_it_could_be() -> None:
     assert found.unknown == pytest.approx(0.2)
     assert overlap(log).unsupported == pytest.approx(0.2)
     assert value(log, "ips").low == pytest.approx(0.8)
+
+
+@given(st.floats(-0.5, 1.5), st.floats(0, 1), st.floats(0, 1))
+def test_within_what_rewards_can_be_an_interval_holds_its_mean(mean: float, below: float, above: float) -> None:
+    found = Value(method="doubly_robust", mean=mean, low=mean - below, high=mean + above).within(0.0, 1.0)
+    assert 0.0 <= found.low <= found.mean <= found.high <= 1.0
 
 
 @settings(max_examples=40, deadline=None)

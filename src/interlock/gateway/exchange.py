@@ -112,7 +112,8 @@ class Exchange:
     def _flush(self) -> None:
         if self._pending:
             pending, self._pending, self._pending_size = self._pending, [], 0
-            self.connection.transport.write(b"".join(pending))
+            if not self.connection.transport.is_closing():  # the client may have left since the tick began
+                self.connection.transport.write(b"".join(pending))
 
     @property
     def congested(self) -> bool:

@@ -155,16 +155,10 @@ def weigh(log: Log, target: Array, measure: str, terms: Terms = TERMS) -> Weighe
     limit = (0.0, 1.0) if measure == "quality" else (0.0, np.inf)
     return Weighed(
         rows=len(rows),
-        served=_within(value(Logged(chosen, reward, np.ones(len(rows)), own), "ips"), *limit),
-        other=None if refused else _within(value(logged, terms.method), *limit),
+        served=value(Logged(chosen, reward, np.ones(len(rows)), own), "ips").within(*limit),
+        other=None if refused else value(logged, terms.method).within(*limit),
         difference=None if refused else gain(logged, terms.method),
         predicted=float(value(logged, "direct").mean),
         refused=refused,
         overlap=seen,
     )
-
-
-def _within(found: Value, least: float, most: float) -> Value:
-    """Mean and interval, where they would leave what the measure can be."""
-    mean, low, high = np.clip((found.mean, found.low, found.high), least, most).tolist()
-    return msgspec.structs.replace(found, mean=mean, low=low, high=high)

@@ -112,6 +112,11 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     unknown: float = 0.0
 
+    def within(self, least: float, most: float) -> Value:
+        """Mean and interval, where weighing takes them beyond what a reward can be."""
+        mean, low, high = np.clip((self.mean, self.low, self.high), least, most).tolist()
+        return msgspec.structs.replace(self, mean=mean, low=low, high=high)
+
 
 def ips(log: Logged) -> Array:
     return log.weight * log.reward

@@ -122,7 +122,5 @@ def _contender(
         for measure, of in asked.items():
             log = first if measure == "quality" else logged(history, replayed, of)
             values[measure] = value(log, terms.method)
-        quality = values["quality"]
-        low, high = np.clip((quality.low, quality.high), 0.0, 1.0).tolist()
-        values["quality"] = msgspec.structs.replace(quality, low=low, high=high)
+        values["quality"] = values["quality"].within(0.0, 1.0)
     return Contender(name=name, values=values, overlap=seen, refused=refused, notes=tuple(notes))
